@@ -1,0 +1,29 @@
+"""Monotonic time for deadlines and the Date field, formatted once a second for all connections."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from time import monotonic, time
+
+
+class Clock:
+    """What time it is: `now()` in monotonic seconds, `date_line(now)` by the wall clock.
+
+    Deadlines never look at the wall clock, so setting it ends nobody's connection. A race of two
+    threads in `date_line` costs one formatting more, no more than that.
+    """
+
+    __slots__ = ("_date_line", "_fresh_until", "now")
+
+    def __init__(self) -> None:
+        self.now = monotonic
+        self._fresh_until = 0.0
+        self._date_line = b""
+
+    def date_line(self, now: float) -> bytes:
+        """The Date field with its CRLF (RFC 9110 §6.6.1), at monotonic second `now`."""
+        if now >= self._fresh_until:
+            wall = time()
+            self._date_line = b"Date: %b\r\n" % formatdate(wall, usegmt=True).encode("ascii")
+            self._fresh_until = now + 1 - wall % 1
+        return self._date_line

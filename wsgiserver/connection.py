@@ -1,0 +1,684 @@
+"""One HTTP/1.1 connection as a machine without I/O.
+
+Law of this file. A driver looks at `want` and does what it says; every method returns the new
+`want`. Nothing here touches a socket, waits, or logs. `run` is the only method that calls the
+application (also its `next` and its `close`) and the only one that may block. One flow touches a
+connection at a time, so there are no locks.
+
+    READ    feed(data) with what the socket gave, b"" at its end
+    WRITE   send from `out`, then from `file`; sent(n) with how many bytes went
+    RUN     run()
+    SHUT    shut the sending side of the socket, then read on as for READ
+    CLOSE   close the socket; with `reset` so that the client sees the truncation
+
+The states and what leaves them (`docs/architecture.md` draws the same):
+
+    IDLE     nothing of a request yet    feed → HEAD | BODY | READY      expire → CLOSED
+    HEAD     a part of a head            feed → HEAD | BODY | READY      expire → REFUSED (408)
+    BODY     a part of a body            feed → BODY | READY             expire → REFUSED (408)
+    READY    a whole request             run → STREAM | LAST | REFUSED (500) | CLOSED
+    STREAM   the answer goes out         sent, run → STREAM | LAST       expire → ABORTING
+    LAST     all of it is in out, file   sent → IDLE | READY | CLOSING   expire → ABORTING
+    CLOSING  answered, close() to call   run → IDLE | READY | LINGER | CLOSED
+    ABORTING cut off, close() to call    run → CLOSED
+    REFUSED  an answer of the server's   sent → LINGER                   expire → CLOSED
+    LINGER   reads and drops             feed → LINGER                   expire → CLOSED
+    CLOSED
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from wsgiserver.forwarded import apply_forwarded
+from wsgiserver.gateway import ClientDisconnected, Environ, FileSlice, Headers, Response
+from wsgiserver.http import framing, grammar
+from wsgiserver.http.errors import (
+    BadRequest,
+    FieldsTooLarge,
+    HTTPError,
+    InsufficientStorage,
+    InternalServerError,
+    RequestTimeout,
+    URITooLong,
+)
+from wsgiserver.http.head import RequestLine, check_beginning, parse_fields, parse_request_line
+
+if TYPE_CHECKING:
+    from wsgiserver.context import Context, Peer
+    from wsgiserver.http.body import Decoder
+    from wsgiserver.http.head import Fields
+
+
+class Want(Enum):
+    """What a driver has to do next."""
+
+    READ = "read"
+    WRITE = "write"
+    RUN = "run"
+    SHUT = "shut"
+    CLOSE = "close"
+
+
+class State(Enum):
+    """Where a connection stands; see the module."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    READY = "ready"
+    STREAM = "stream"
+    LAST = "last"
+    CLOSING = "closing"
+    ABORTING = "aborting"
+    REFUSED = "refused"
+    LINGER = "linger"
+    CLOSED = "closed"
+
+
+# hot: a global is looked up faster than a member of an enumeration
+READ, WRITE, RUN, SHUT, CLOSE = Want
+IDLE, HEAD, BODY, READY, STREAM, LAST, CLOSING, ABORTING, REFUSED, LINGER, CLOSED = State
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CALL: Final = 1.0
+
+
+class Memo:
+    """The last request without a body, for a client that repeats itself.
+
+    `block` are its field lines and `fields` what they mean; `data` the whole head if it came
+    alone in one read; `environ` the variables made of it, of which each request gets a copy.
+    """
+
+    __slots__ = ("block", "data", "environ", "fields", "head_only", "keep", "minor")
+
+    def __init__(self, block: bytes, minor: int, fields: Fields, environ: Environ) -> None:
+        self.block = block
+        self.minor = minor
+        self.fields = fields
+        self.environ = environ
+        self.keep = framing.keep_alive(minor, fields)
+        self.head_only = False
+        self.data: bytes | None = None
+
+
+class Connection:
+    """See the module.
+
+    `deadline` (monotonic seconds) is when `expire` is to be called if nothing else happened
+    before; it says nothing while `want` is RUN.
+    """
+
+    __slots__ = (
+        "_asked_keep",
+        "_buffer",
+        "_carrier",
+        "_content",
+        "_context",
+        "_decoder",
+        "_environ",
+        "_fresh",
+        "_memo",
+        "_response",
+        "_size",
+        "_started",
+        "_state",
+        "deadline",
+        "file",
+        "head_only",
+        "keep",
+        "minor",
+        "out",
+        "peer",
+        "reset",
+        "want",
+    )
+
+    def __init__(self, context: Context, peer: Peer) -> None:
+        self._context = context
+        self.peer = peer
+        self.want = READ
+        self.out: bytes | memoryview = b""
+        self.file: FileSlice | None = None
+        self.reset = False
+        self.deadline = context.now() + context.head_timeout
+        self.minor = 1
+        self.head_only = False
+        self.keep = True
+        self._asked_keep = True
+        self._fresh = True
+        self._state = IDLE
+        self._buffer: bytes | bytearray = b""  # a head that is not complete, or what follows
+        self._memo: Memo | None = None
+        self._environ: Environ | None = None
+        self._decoder: Decoder | None = None
+        self._content: IO[bytes] | None = None
+        self._size = 0
+        self._response: Response | None = None
+        self._started = 0.0
+        self._carrier: Any = None
+
+    # -- the driver's verbs
+
+    def feed(self, data: bytes) -> Want:
+        """Take what the client sent; b"" means that it sends no more."""
+        if self._state is IDLE:
+            memo = self._memo
+            if memo is not None and memo.data == data:
+                # hot: the same head again costs one comparison instead of the parsing
+                self.minor = memo.minor
+                self.head_only = memo.head_only
+                self.keep = self._asked_keep = memo.keep
+                return self._ready(memo.environ.copy(), BytesIO())
+        try:
+            return self._receive(data)
+        except HTTPError as error:
+            return self._refuse(error)
+
+    def run(self, carrier: Any = None) -> Want:
+        """Let the application work: call it, pull its next block, or close its iterable.
+
+        :param carrier: what `context.flush` needs to send at once (write(), early hints).
+        """
+        self._carrier = carrier
+        if self._state is READY:
+            return self._call()
+        if self._state is STREAM:
+            return self._pull()
+        return self._close_iterable()
+
+    def sent(self, count: int) -> Want:
+        """Account for bytes that went out of `out`, or of `file` when `out` is empty."""
+        self.deadline = self._context.now() + self._context.write_timeout
+        if self.out:
+            if count < len(self.out):
+                self.out = memoryview(self.out)[count:]
+                return WRITE
+            self.out = b""
+            if self.file is not None:
+                return WRITE
+        elif self.file is not None:
+            self.file.offset += count
+            self.file.count -= count
+            if self.file.count > 0:
+                return WRITE if count else self._file_shrank()
+            self.file = None
+        return self._all_sent()
+
+    def shut(self) -> Want:
+        """The sending side was shut; what still comes in is dropped until the client is done."""
+        self.want = READ
+        return READ
+
+    def expire(self) -> Want:
+        """The deadline passed; what that means depends on the state alone."""
+        state = self._state
+        if state in (HEAD, BODY):
+            return self._refuse(RequestTimeout("the request was not complete in time."))
+        if state in (STREAM, LAST):
+            return self._abort()
+        if state in (READY, CLOSING, ABORTING):
+            return self.want
+        return self._closed()
+
+    def blocked(self) -> Want:
+        """The socket has nothing to give or takes nothing now."""
+        self._context.blocked += 1
+        return self.want
+
+    @property
+    def write_timeout(self) -> float:
+        """How long a client may take nothing while an answer is sent, in seconds."""
+        return self._context.write_timeout
+
+    def drain(self) -> Want:
+        """The worker stops: an idle connection closes, any other one after its answer.
+
+        A connection that never sent anything gets one second more; it is the only case in which
+        `deadline` comes nearer than a whole timeout from now.
+        """
+        if self._state is IDLE:
+            if not self._fresh:
+                return self._closed()
+            # It came through the backlog, so its request may be a moment behind it.
+            self.deadline = min(self.deadline, self._context.now() + _LAST_CALL)
+        return self.want
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits between two requests, so that closing it loses nothing."""
+        return self._state is IDLE and not self._fresh
+
+    @property
+    def fresh(self) -> bool:
+        """Whether not even a first head has come yet."""
+        return self._fresh
+
+    def lost(self, error: OSError) -> Want:
+        """The client vanished."""
+        if self._state in (READY, CLOSING, ABORTING):
+            return self.want
+        if self._state in (STREAM, LAST):
+            return self._abort()
+        return self._closed()
+
+    def forget(self) -> None:
+        """Give up the memory of the last request; see `Context.holds_memo`."""
+        self._memo = None
+
+    # -- receiving
+
+    def _receive(self, data: bytes) -> Want:
+        state = self._state
+        if state is LINGER:
+            return self.want if data else self._closed()
+        if not data:
+            return self._ended_early()
+        if state is BODY:
+            return self._receive_body(data)
+        return self._receive_head(data)
+
+    def _ended_early(self) -> Want:
+        if self._state is IDLE:
+            return self._closed()
+        raise BadRequest("the request ended before it was complete.")
+
+    def _receive_head(self, data: bytes) -> Want:
+        self.head_only = False
+        known = 0
+        if self._state is HEAD:
+            assert isinstance(self._buffer, bytearray)
+            known = len(self._buffer)
+            self._buffer += data
+            if known < 2 and self._buffer[:1] == b"\r":
+                data, known, self._state = bytes(self._buffer), 0, IDLE
+            else:
+                end = self._buffer.find(b"\r\n\r\n", max(known - 3, 0))
+                if end < 0:
+                    return self._part_of_head(self._buffer, known)
+                data, self._buffer = bytes(self._buffer), b""
+        if self._state is IDLE:
+            if data[:2] == b"\r\n":
+                data = grammar.EMPTY_LINES.sub(b"", data, 1)
+                if not data:
+                    return READ
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._state = HEAD
+                self.deadline = self._context.now() + self._context.head_timeout
+                self._buffer = bytearray(data)
+                return self._part_of_head(self._buffer, 0)
+        if end > self._context.limit_head:
+            raise self._head_too_long(data)
+        return self._whole_head(data, end)
+
+    def _part_of_head(self, buffer: bytearray, known: int) -> Want:
+        check_beginning(buffer, known)
+        if len(buffer) > self._context.limit_head or (
+            len(buffer) > self._context.limit_request_line and b"\n" not in buffer
+        ):
+            raise self._head_too_long(buffer)
+        self.want = READ
+        return READ
+
+    def _head_too_long(self, start: bytes | bytearray) -> HTTPError:
+        limit = self._context.limit_request_line
+        if start.find(b"\n", 0, limit + 2) < 0:
+            return URITooLong(f"the request line is over {limit} bytes.")
+        return FieldsTooLarge(f"the head is over {self._context.limit_head} bytes.")
+
+    def _whole_head(self, data: bytes, end: int) -> Want:
+        """`data[:end]` is a head without its last CRLF; take it apart."""
+        context = self._context
+        self._fresh = False
+        line_end = data.find(b"\r\n")
+        block = data[line_end + 2 : end + 2]
+        line = parse_request_line(data[:line_end], context.limit_request_line)
+        self.minor = line.minor
+        self.head_only = line.method == "HEAD"
+        memo = self._memo
+        if memo is None or memo.block != block or memo.minor != line.minor:
+            memo = self._parse_block(line, block)
+        else:
+            framing.check_head(line, memo.fields)
+        environ = memo.environ
+        self._describe(environ, line)
+        self.keep = self._asked_keep = memo.keep
+        decoder = framing.request_body(line.minor, memo.fields, context.limit_request_body)
+        rest = data[end + 4 :]
+        if line.authority is not None:
+            self._memo = None
+        elif decoder is None and not rest:
+            memo.data = data
+            memo.head_only = self.head_only
+        else:
+            memo.data = None
+        if decoder is None:
+            self._buffer = rest
+            return self._ready(environ.copy(), BytesIO())
+        return self._expect_body(decoder, environ.copy(), memo.fields, rest)
+
+    def _parse_block(self, line: RequestLine, block: bytes) -> Memo:
+        context = self._context
+        fields = parse_fields(
+            block, context.limit_request_fields, context.limit_request_field_size
+        )
+        framing.check_head(line, fields)
+        if fields.dropped:
+            context.journal.fields_dropped(self.peer.address, fields.dropped)
+        peer = self.peer
+        environ = context.base_environ.copy()
+        environ["SERVER_NAME"] = peer.server_name
+        environ["SERVER_PORT"] = peer.server_port
+        environ["REMOTE_ADDR"] = peer.address
+        environ["REMOTE_PORT"] = peer.port
+        environ.update(fields.environ)
+        if context.trusts(peer.address):
+            apply_forwarded(environ, context.trusts)
+        if self._memo is None:
+            context.holds_memo(self)
+        self._memo = Memo(block, line.minor, fields, environ)
+        return self._memo
+
+    def _describe(self, environ: Environ, line: RequestLine) -> None:
+        environ["REQUEST_METHOD"] = line.method
+        environ["PATH_INFO"] = line.path
+        environ["QUERY_STRING"] = line.query
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if line.minor else "HTTP/1.0"
+        environ["RAW_URI"] = environ["REQUEST_URI"] = line.target
+        if line.authority is not None:
+            environ["HTTP_HOST"] = line.authority
+
+    def _expect_body(
+        self, decoder: Decoder, environ: Environ, fields: Fields, rest: bytes
+    ) -> Want:
+        self._environ = environ
+        self._decoder = decoder
+        self._content = BytesIO()
+        self._size = 0
+        self._state = BODY
+        self.deadline = self._context.now() + self._context.body_timeout
+        waits = framing.expects_continue(self.minor, fields)
+        if rest:
+            return self._receive_body(rest)
+        self.want = READ
+        if waits:
+            self.out = _CONTINUE
+            self.want = WRITE
+        return self.want
+
+    def _receive_body(self, data: bytes) -> Want:
+        assert self._decoder is not None and self._environ is not None
+        content, rest = self._decoder.feed(data)
+        if content:
+            self._store(content)
+        if rest is None:
+            self.deadline = self._context.now() + self._context.body_timeout
+            self.want = READ
+            return READ
+        self._decoder = None
+        self._buffer = rest
+        body = self._content
+        assert body is not None
+        body.seek(0)
+        if isinstance(body, BytesIO):
+            self._content = None  # a spool file stays here, to be closed after the answer
+        environ = self._environ
+        environ["CONTENT_LENGTH"] = str(self._size)
+        # The coding is undone (RFC 9112 §7.1.3); what the application reads is the content.
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return self._ready(environ, body)
+
+    def _store(self, content: bytes) -> None:
+        """Keep content in memory, or in an unlinked file once it is over `spool_size`."""
+        body = self._content
+        assert body is not None
+        self._size += len(content)
+        try:
+            if self._size > self._context.spool_size and isinstance(body, BytesIO):
+                self._content = TemporaryFile(dir=self._context.spool_dir)  # noqa: SIM115
+                self._content.write(body.getbuffer())
+                body = self._content
+            body.write(content)
+        except OSError as error:
+            raise InsufficientStorage("the body could not be stored.") from error
+
+    # -- running the application
+
+    def _ready(self, environ: Environ, body: IO[bytes]) -> Want:
+        if self._context.journal.access is not None:
+            self._started = self._context.now()
+        environ["wsgi.input"] = body
+        self._environ = environ
+        self._state = READY
+        self.want = RUN
+        return RUN
+
+    def _call(self) -> Want:
+        context = self._context
+        environ = self._environ
+        assert environ is not None
+        response = self._response = Response(context, self)
+        environ["wsgi.early_hints"] = response.early_hints
+        try:
+            self.out = response.begin(context.app(environ, response.start_response))
+            return self._handed_out(response)
+        except (Exception, SystemExit) as error:
+            return self._failed(error)
+
+    def _pull(self) -> Want:
+        response = self._response
+        assert response is not None
+        try:
+            self.out = response.next_block()
+            return self._handed_out(response)
+        except (Exception, SystemExit) as error:
+            return self._failed(error)
+
+    def _handed_out(self, response: Response) -> Want:
+        """Some of the answer is in `out`; find out what follows it."""
+        if response.file is not None:
+            self.file, response.file = response.file, None
+            self._state = LAST
+        elif response.ended or response.silent:
+            self._state = LAST
+            # close() comes before the last bytes leave: its failure can still be shown by not
+            # sending them.
+            if response.closer is not None:
+                response.close()
+        else:
+            self._state = STREAM
+        if self.out or self.file is not None:
+            self.deadline = self._context.now() + self._context.write_timeout
+            self.want = WRITE
+            return WRITE
+        return self._all_sent()
+
+    def push(self, data: bytes) -> None:
+        """Send now, from within the application (PEP 3333's write, RFC 8297's early hints).
+
+        :raises ClientDisconnected: that was not possible.
+        """
+        self.out = data
+        try:
+            self._context.flush(self, self._carrier)
+        except OSError as error:
+            raise ClientDisconnected("the client is gone") from error
+        finally:
+            self.out = b""
+
+    def _failed(self, error: BaseException) -> Want:
+        """The application raised; whatever it already sent must not look complete."""
+        response, environ = self._response, self._environ
+        assert response is not None and environ is not None
+        self.out, self.file = b"", None
+        if not isinstance(error, ClientDisconnected):
+            self._context.journal.application_failed(environ, error)
+        self._close_response(response)
+        if not response.committed:
+            return self._refuse(InternalServerError("the application failed."))
+        return self._abort()
+
+    def _close_response(self, response: Response) -> None:
+        try:
+            response.close()
+        except (Exception, SystemExit) as error:
+            self._context.journal.application_failed(self._environ or {}, error)
+
+    def _close_iterable(self) -> Want:
+        response = self._response
+        assert response is not None
+        self._close_response(response)
+        return self._finish(response) if self._state is CLOSING else self._closed()
+
+    # -- after the answer
+
+    def _all_sent(self) -> Want:
+        state = self._state
+        if state is LAST:
+            response = self._response
+            assert response is not None
+            if response.closer is None:
+                return self._finish(response)
+            self._state = CLOSING
+        elif state is BODY:
+            self.deadline = self._context.now() + self._context.body_timeout
+            self.want = READ
+            return READ
+        elif state is REFUSED:
+            return self._shut()
+        self.want = RUN
+        return RUN
+
+    def _finish(self, response: Response) -> Want:
+        """The answer is out; on to the next request, if there may be one."""
+        context = self._context
+        if response.left or response.surplus:
+            self._wrong_length(response)
+            if response.left:
+                return self._abort()
+        if context.journal.access is not None:
+            self._log_response(response, aborted=False)
+        response.detach()
+        self._response = self._environ = None
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+        if not self.keep or (context.draining and not self._buffer):
+            return self._close_or_shut()
+        if self._buffer:
+            return self._next_request()
+        if not context.keep_alive:
+            return self._close_or_shut()
+        self._state = IDLE
+        self.deadline = context.now() + context.keep_alive
+        self.want = READ
+        return READ
+
+    def _next_request(self) -> Want:
+        """What was sent behind the last request is the beginning of the next (pipelining)."""
+        data, self._buffer = bytes(self._buffer), b""
+        self._state = IDLE
+        self.want = READ
+        self.deadline = self._context.now() + self._context.keep_alive
+        return self.feed(data)
+
+    def _wrong_length(self, response: Response) -> None:
+        text = "more bytes" if response.surplus else "fewer bytes"
+        assert self._environ is not None
+        self._context.journal.response_wrong(
+            self._environ, f"the application yielded {text} than its Content-Length"
+        )
+
+    def _file_shrank(self) -> Want:
+        assert self._environ is not None
+        self._context.journal.response_wrong(self._environ, "a file got shorter while it was sent")
+        return self._abort()
+
+    def _refuse(self, error: HTTPError) -> Want:
+        """Answer in the application's place, then close."""
+        context = self._context
+        if error.status != InternalServerError.status:  # that one was told with its traceback
+            context.journal.refused(self.peer.address, error)
+        body = error.body()
+        self.out = (
+            f"HTTP/1.1 {error.status_line}\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        ).encode("ascii") + b"%b%b\r\n%b" % (
+            f"Server: {context.server_header}\r\n".encode("latin-1")
+            if context.server_header
+            else b"",
+            context.date_line(),
+            b"" if self.head_only else body,
+        )
+        if context.journal.access is not None:
+            self._log_access(error.status_line, len(body), (), False)
+        self._release()
+        self._state = REFUSED
+        self.deadline = context.now() + context.write_timeout
+        self.want = WRITE
+        return WRITE
+
+    def _log_response(self, response: Response, aborted: bool) -> None:
+        head = response.head
+        if head is None:
+            self._log_access("-", 0, (), aborted)
+        else:
+            self._log_access(head.status, response.sent, head.headers, aborted)
+
+    def _log_access(self, status: str, sent: int, headers: Headers, aborted: bool) -> None:
+        context, environ = self._context, self._environ
+        assert context.journal.access is not None
+        seconds = context.now() - self._started if environ else 0.0
+        if environ is None:
+            environ = {"REMOTE_ADDR": self.peer.address}
+        context.journal.access(environ, status, sent, headers, seconds, aborted)
+
+    def _abort(self) -> Want:
+        """The answer cannot be completed: end it so that the client can tell."""
+        response = self._response
+        assert response is not None
+        self.out, self.file = b"", None
+        self.reset = response.delimited_by_close
+        if self._context.journal.access is not None:
+            self._log_response(response, aborted=True)
+        if response.closer is None:
+            return self._closed()
+        self._state = ABORTING
+        self.want = RUN
+        return RUN
+
+    def _close_or_shut(self) -> Want:
+        """Close at once only if nothing unread can be on its way.
+
+        Closing a socket with unread bytes resets it, and the reset may destroy the answer before
+        the client reads it (RFC 9112 §9.6). A client that itself asked to close sends no more.
+        """
+        return self._shut() if self._asked_keep or self._buffer else self._closed()
+
+    def _shut(self) -> Want:
+        self._buffer = b""
+        self._state = LINGER
+        self.deadline = self._context.now() + self._context.linger_timeout
+        self.want = SHUT
+        return SHUT
+
+    def _closed(self) -> Want:
+        self._release()
+        self._memo = None
+        self._buffer = b""
+        self._state = CLOSED
+        self.want = CLOSE
+        return CLOSE
+
+    def _release(self) -> None:
+        """Let go of everything that belongs to one request."""
+        if self._response is not None:
+            self._response.detach()
+        if self._content is not None:
+            self._content.close()
+        self._response = self._environ = self._decoder = self._content = self._carrier = None

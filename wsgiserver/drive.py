@@ -1,0 +1,105 @@
+"""The only file that receives from and sends to a client's socket.
+
+`drive` moves one connection as far as it goes without waiting. Who waits, and how, is what
+worker models differ in; when a model has waited for what the connection wants, it drives again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from wsgiserver.connection import Connection, Want
+from wsgiserver.gateway import FileSlice
+
+READ, WRITE, RUN, SHUT, CLOSE = Want
+
+_RECEIVE: Final = 65536
+# A turn of one connection: so many steps (a call of the application, a send), then the others.
+_STEPS: Final = 16
+# The most that one sendfile call may put on its way, so that a fast reader cannot hold a loop.
+_SENDFILE: Final = 1048576
+# What a file system or a kernel says that cannot sendfile this file to this socket.
+_NO_SENDFILE: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
+    """Receive once, then run and send in turn until one of them would block.
+
+    :param inline: whether the application may run here; if not, RUN is handed back.
+    :returns: what to wait for; RUN and WRITE also at the end of a turn, to be driven again.
+    """
+    want = conn.want
+    try:
+        if want is READ:
+            want = conn.feed(sock.recv(_RECEIVE))
+        for _ in range(_STEPS):
+            if want is RUN:
+                if not inline:
+                    return RUN
+                want = conn.run(sock)
+            elif want is WRITE:
+                out = conn.out
+                want = conn.sent(sock.send(out) if out else _send_file(sock, conn.file))
+            elif want is SHUT:
+                sock.shutdown(socket.SHUT_WR)
+                want = conn.shut()
+            else:
+                return want
+    except BlockingIOError:
+        return conn.blocked()
+    except OSError as error:
+        return conn.lost(error)
+    return want
+
+
+def _send_file(sock: socket.socket, file: FileSlice | None) -> int:
+    """Send the next part of a file without reading it, where the system can (sendfile(2))."""
+    assert file is not None
+    try:
+        return os.sendfile(sock.fileno(), file.fd, file.offset, min(file.count, _SENDFILE))
+    except AttributeError:  # not on this platform
+        pass
+    except OSError as error:
+        if error.errno not in _NO_SENDFILE:
+            raise
+    data = os.pread(file.fd, min(file.count, _RECEIVE), file.offset)
+    return sock.send(data) if data else 0
+
+
+def flush(
+    conn: Connection, sock: socket.socket, wait: Callable[[socket.socket, Want, float], bool]
+) -> None:
+    """Send all of `conn.out` before returning, waiting as the worker model waits.
+
+    :raises OSError: the client is gone, or took nothing for the write timeout.
+    """
+    out = memoryview(conn.out)
+    while out:
+        try:
+            out = out[sock.send(out) :]
+        except BlockingIOError:
+            timeout = conn.write_timeout
+            if not wait(sock, WRITE, timeout):
+                raise TimeoutError(f"the client took nothing for {timeout:g} s") from None
+
+
+def receive_last(conn: Connection, sock: socket.socket) -> Want:
+    """Before an idle connection is closed: take a request that is already on its way."""
+    want = drive(conn, sock, inline=False)
+    return conn.drain() if want is READ else want
+
+
+def close(conn: Connection, sock: socket.socket) -> None:
+    """Close the socket, by a reset if an answer was cut off where only that would show it."""
+    if conn.reset:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError:
+            pass  # the client was faster
+    sock.close()

@@ -1,0 +1,331 @@
+"""PEP 3333 between a request and an application: start_response, write, the body and its framing.
+
+A `Response` lives for one call of the application and knows nothing of sockets. What it gives
+back is bytes to send, or a file to send; who sends them, and when, is the connection's business.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from wsgiserver.http.framing import has_body, response_fields
+from wsgiserver.http.response import ResponseError, ResponseHead, field_lines
+
+if TYPE_CHECKING:
+    from wsgiserver.context import Context
+
+Environ = dict[str, Any]
+Headers = Sequence[tuple[str, str]]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+# A list of blocks up to this size leaves as one block; a larger one is sent block by block.
+_JOIN_LIMIT: Final = 65536
+# A block up to this size is copied behind the head so that both leave in one send; in larger
+# ones the copy would cost more than the system call.
+_COPY_LIMIT: Final = 1048576
+
+_END: Any = object()  # what an exhausted iterator gives, which no application can yield
+
+
+class ClientDisconnected(ConnectionError):
+    """Raised in an application that writes to a client which is gone."""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper` (PEP 3333): an iterable over a file, which the server may send whole.
+
+    :param file: an object with `read(size)`. :param block_size: bytes per block when it has to
+        be read after all.
+    """
+
+    def __init__(self, file: Any, block_size: int = 65536) -> None:
+        self.file = file
+        self.block_size = block_size
+        close = getattr(file, "close", None)
+        if close is not None:
+            self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        read, size = self.file.read, self.block_size
+        return iter(lambda: read(size), b"")
+
+
+class FileSlice:
+    """`count` bytes from `offset` of the open file `fd`: to be sent, not read."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+
+
+def sendable(file: Any) -> FileSlice | None:
+    """What is left of a file that sendfile(2) can send, from its current offset; else None.
+
+    Only plain binary files count. A wrapper with a `fileno()` may mean something else by it: that
+    of GzipFile belongs to the compressed file, and a TextIOWrapper has read ahead.
+    """
+    file = getattr(file, "file", file) if type(file).__module__ == "tempfile" else file
+    raw = getattr(file, "raw", file)
+    if not isinstance(raw, io.FileIO) or not isinstance(
+        file, (io.FileIO, io.BufferedReader, io.BufferedRandom)
+    ):
+        return None
+    status = os.fstat(raw.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    offset = file.tell()
+    return FileSlice(raw.fileno(), offset, max(status.st_size - offset, 0))
+
+
+class Request(Protocol):
+    """What a response needs to know of the request and the connection that it answers."""
+
+    minor: int
+    head_only: bool
+    keep: bool
+
+    def push(self, data: bytes) -> None:
+        """Send at once; may block."""
+
+
+class Response:
+    """One answer, from `start_response` to the last byte.
+
+    `committed` says that its head was handed out to be sent; after that nothing can be taken
+    back. `file` is set when a file follows the head. `ended` says that nothing follows any more.
+    `closer` is the `close()` of the application's iterable while it is still to be called.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_context",
+        "_iterable",
+        "_iterator",
+        "_request",
+        "closer",
+        "committed",
+        "ended",
+        "file",
+        "head",
+        "left",
+        "sent",
+        "silent",
+        "surplus",
+    )
+
+    def __init__(self, context: Context, request: Request) -> None:
+        self._context = context
+        self._request: Request | None = request
+        self._iterable: Iterable[bytes] | None = None
+        self._iterator: Iterator[bytes] | None = None
+        self._chunked = False
+        self.closer: Callable[[], object] | None = None
+        self.head: ResponseHead | None = None
+        self.file: FileSlice | None = None
+        self.left: int | None = None  # content that the head still promises; None: no number
+        self.committed = False
+        self.ended = False
+        self.silent = False  # the framing allows no content (HEAD, 204, 304)
+        self.sent = 0  # content bytes handed out
+        self.surplus = False  # the application yielded more than it declared
+
+    # -- what the application calls
+
+    def start_response(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's start_response.
+
+        :raises ResponseError: called twice without exc_info, or with what cannot be sent.
+        :raises BaseException: that of `exc_info`, when the head is on its way already.
+        """
+        if self.head is not None:
+            if exc_info is None:
+                raise ResponseError("start_response was called a second time without exc_info")
+            if self.committed:
+                raise exc_info[1].with_traceback(exc_info[2])
+        self.head = self._context.response_head(status, headers)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's write: the block is sent before this returns, which may block.
+
+        :raises ClientDisconnected: the client is gone or took nothing for the write timeout.
+        """
+        if self._request is None:
+            raise ResponseError("write was called after the response was complete")
+        if data:
+            self._request.push(self._committed_with(data))
+
+    def early_hints(self, headers: Headers) -> None:
+        """`wsgi.early_hints`: send 103 with these fields, at once (RFC 8297).
+
+        Does nothing for an HTTP/1.0 client or after the response began.
+        """
+        request = self._request
+        if request is not None and request.minor and not self.committed:
+            request.push(b"HTTP/1.1 103 Early Hints\r\n" + field_lines(headers) + b"\r\n")
+
+    # -- what the connection calls
+
+    def begin(self, result: Iterable[bytes]) -> bytes:
+        """The first bytes of the answer, from what the application returned.
+
+        :raises ResponseError: what it returned is no answer.
+        """
+        if type(result) is list or type(result) is tuple:
+            # hot: the commonest answer is complete here, without an iterator
+            if len(result) == 1:
+                return self._whole(result[0])
+            size = sum(map(len, result))
+            if size <= _JOIN_LIMIT:
+                return self._whole(b"".join(result))
+            return self._first(iter(result), size)
+        self._iterable = result
+        self.closer = getattr(result, "close", None)
+        if isinstance(result, (bytes, str)):
+            raise ResponseError(
+                f"the application returned {type(result).__name__}, not an iterable of bytes"
+            )
+        if type(result) is FileWrapper and not self.committed:
+            file = sendable(result.file)
+            if file is not None:
+                return self._file(file)
+        return self._first(iter(result), None)
+
+    def next_block(self) -> bytes:
+        """The next bytes to send; empty if the application had none ready or `ended` is set."""
+        assert self._iterator is not None
+        block = next(self._iterator, _END)
+        if block is _END:
+            return self._end()
+        return self._framed(block) if block else b""
+
+    def close(self) -> None:
+        """Call `close()` of the iterable if it has one: exactly once, whatever happened."""
+        closer, self.closer = self.closer, None
+        self._iterable = self._iterator = None
+        if closer is not None:
+            closer()
+
+    def detach(self) -> None:
+        """Let go of the connection, so that an application that keeps us does not keep it."""
+        self._request = None
+
+    @property
+    def delimited_by_close(self) -> bool:
+        """Whether only the end of the connection tells the client where the body ends."""
+        return self.committed and not self.silent and not self._chunked and self.left is None
+
+    # -- framing
+
+    def _whole(self, body: bytes) -> bytes:
+        """Head and body of an answer that consists of one block."""
+        if not self.committed:
+            if type(body) is not bytes:
+                body = _as_bytes(body)
+            size = len(body)
+            head = self._commit(size)
+            if size > _COPY_LIMIT and not self.silent:
+                self._iterator = iter((body,))
+                return head
+            self.ended = True
+            if not self.silent and self.left == size:  # hot: the length is right
+                self.left = 0
+                self.sent = size
+                return head + body
+            return head + self._framed(body)
+        return (self._framed(body) if body else b"") + self._end()
+
+    def _first(self, iterator: Iterator[bytes], size: int | None) -> bytes:
+        """Head and first block that is not empty; `size` is that of all blocks, if known."""
+        self._iterator = iterator
+        for block in iterator:
+            if block:
+                if size is None and not self.committed and _length(self._iterable) == 1:
+                    size = len(block)
+                if self.committed:
+                    return self._framed(block)
+                return self._committed_with(block, size)
+        if self.committed:
+            return self._end()
+        head = self._commit(0)
+        return head + self._end()
+
+    def _file(self, file: FileSlice) -> bytes:
+        head = self._commit(file.count)
+        if self.silent:
+            self.ended = True
+            return head
+        assert self.left is not None
+        file.count = min(file.count, self.left)
+        self.left -= file.count
+        self.sent = file.count
+        if file.count:
+            self.file = file
+        self.ended = True
+        return head
+
+    def _committed_with(self, block: bytes, size: int | None = None) -> bytes:
+        if self.committed:
+            return self._framed(block)
+        return self._commit(size) + self._framed(block)
+
+    def _commit(self, size: int | None) -> bytes:
+        """The bytes of the head; `size` is the length of the content, if known."""
+        head, request = self.head, self._request
+        assert request is not None
+        if head is None:
+            raise ResponseError("the application answered without calling start_response")
+        declared = head.length is not None and has_body(head.code)
+        self.left = head.length if declared else size
+        request.keep = request.keep and not head.close and not self._context.draining
+        lines, self._chunked, request.keep = response_fields(
+            request.minor, head.code, self.left, declared, request.keep
+        )
+        self.silent = request.head_only or not has_body(head.code)
+        if self.silent:
+            self.left, self._chunked = None, False
+        self.committed = True
+        date = b"" if head.dated else self._context.date_line()
+        return b"%b%b%b\r\n" % (head.prefix, date, lines)
+
+    def _framed(self, block: bytes) -> bytes:
+        """A block as it goes on the wire; what exceeds the declared length is cut off."""
+        if type(block) is not bytes:
+            block = _as_bytes(block)
+        if self.silent:
+            return b""
+        left = self.left
+        if left is not None:
+            if len(block) > left:
+                self.surplus = True
+                block = block[:left]
+            self.left = left - len(block)
+        self.sent += len(block)
+        return b"%x\r\n%b\r\n" % (len(block), block) if self._chunked else block
+
+    def _end(self) -> bytes:
+        self.ended = True
+        return b"0\r\n\r\n" if self._chunked else b""
+
+
+def _as_bytes(block: Any) -> bytes:
+    if isinstance(block, (bytes, bytearray, memoryview)):
+        return bytes(block)
+    raise ResponseError(f"the application yielded {type(block).__name__}, not bytes")
+
+
+def _length(iterable: Any) -> int | None:
+    try:
+        return len(iterable)
+    except TypeError:
+        return None

@@ -1,0 +1,95 @@
+"""Refusals: each error carries the status it is answered with (RFC 9110 §15)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HTTPError(Exception):
+    """A request that the server answers itself.
+
+    `detail` is one short sentence for the client and the log; it must not quote the request,
+    so that nothing of the client's bytes is ever reflected.
+    """
+
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "Internal Server Error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def status_line(self) -> str:
+        """Status and reason as WSGI writes them: `400 Bad Request`."""
+        return f"{self.status} {self.reason}"
+
+    def body(self) -> bytes:
+        """The small text body of the answer, in ASCII."""
+        return f"{self.status_line}: {self.detail}\n".encode("ascii")
+
+
+class BadRequest(HTTPError):
+    """Syntax or framing that RFC 9112 forbids (§15.5.1)."""
+
+    status, reason = 400, "Bad Request"
+
+
+class RequestTimeout(HTTPError):
+    """The request was not complete in time (§15.5.9)."""
+
+    status, reason = 408, "Request Timeout"
+
+
+class ContentTooLarge(HTTPError):
+    """The body is over `limit_request_body` (§15.5.14)."""
+
+    status, reason = 413, "Content Too Large"
+
+
+class URITooLong(HTTPError):
+    """The request line is over `limit_request_line` (§15.5.15)."""
+
+    status, reason = 414, "URI Too Long"
+
+
+class ExpectationFailed(HTTPError):
+    """An Expect other than 100-continue (§15.5.18)."""
+
+    status, reason = 417, "Expectation Failed"
+
+
+class FieldsTooLarge(HTTPError):
+    """A field, their number or the whole head is over its limit (RFC 6585 §5)."""
+
+    status, reason = 431, "Request Header Fields Too Large"
+
+
+class InternalServerError(HTTPError):
+    """The application failed before it sent anything (§15.6.1)."""
+
+    status, reason = 500, "Internal Server Error"
+
+
+class MethodNotImplemented(HTTPError):
+    """A method or transfer coding that no origin server of this kind can serve (§15.6.2)."""
+
+    status, reason = 501, "Not Implemented"
+
+
+class ServiceUnavailable(HTTPError):
+    """The server cannot take the request now (§15.6.4)."""
+
+    status, reason = 503, "Service Unavailable"
+
+
+class VersionNotSupported(HTTPError):
+    """A major version other than 1 (§15.6.6)."""
+
+    status, reason = 505, "HTTP Version Not Supported"
+
+
+class InsufficientStorage(HTTPError):
+    """The body could not be spooled to disk (RFC 4918 §11.5)."""
+
+    status, reason = 507, "Insufficient Storage"

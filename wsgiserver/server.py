@@ -1,0 +1,331 @@
+"""`WSGIServer`: binds, picks the worker model and runs it, here or in a thread for embedding."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from wsgiserver import __version__, logs, workers
+from wsgiserver.config import Config, ConfigError
+from wsgiserver.context import Context, WSGIApplication
+from wsgiserver.listeners import close_listeners, open_listeners, url_of
+from wsgiserver.signals import StopPipe, StopSignals
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from wsgiserver.workers.base import Worker
+
+log = logging.getLogger("wsgiserver.error")
+
+Address = tuple[str, int] | str
+
+
+class WSGIServer:
+    """Serves one WSGI application.
+
+    :param app: the application (PEP 3333). :param config: the settings; or give single ones as
+        keyword arguments, by the names in docs/settings.md, which win over `config`.
+    :raises ConfigError: a setting is wrong.
+
+    Either `serve_forever()`, which stops on SIGTERM and SIGINT; or, in tests and other programs,
+    `start()` and `stop()`, which is what a `with` statement calls::
+
+        with WSGIServer(app, bind="127.0.0.1:0") as server:
+            host, port = server.addresses[0]
+    """
+
+    def __init__(
+        self, app: WSGIApplication, config: Config | None = None, **options: Any
+    ) -> None:
+        self.app = app
+        self.config = config.replaced(**options) if config else Config.from_options(**options)
+        self._sockets: list[socket.socket] = []
+        self._thread: threading.Thread | None = None
+        self._pipe: StopPipe | None = None
+        self._worker: Worker | None = None
+        self._failure: BaseException | None = None
+
+    # -- listening
+
+    def bind(self) -> None:
+        """Listen on the addresses of the settings; does nothing if that was done before.
+
+        :raises BindError: one of them cannot be had.
+        """
+        if not self._sockets:
+            self._sockets = open_listeners(self.config.bind, self.config.backlog)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """What is listened on: (host, port), with the real port for 0, or a unix socket's path."""
+        return [_address(sock) for sock in self._sockets]
+
+    @property
+    def urls(self) -> list[str]:
+        """The same as a person would type it: `http://127.0.0.1:8000`."""
+        return [url_of(sock) for sock in self._sockets]
+
+    # -- running
+
+    def serve_forever(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop()`, then finish what was accepted and return.
+
+        :raises BindError: an address cannot be had. :raises ConfigError: a setting cannot be
+            carried out on this system.
+        """
+        with ExitStack() as stack:
+            model = self._model()
+            self._prepare(stack)
+            assert self._pipe is not None
+            stack.enter_context(
+                StopSignals(self._pipe, self.config.graceful_timeout, self._abandon)
+            )
+            self._announce()
+            self._work(model)
+            log.info("stopped")
+
+    def start(self) -> None:
+        """Serve in a thread of its own; returns when connections are accepted.
+
+        :raises BindError: an address cannot be had. :raises RuntimeError: it runs already.
+        """
+        if self._thread is not None:
+            raise RuntimeError("this server runs already")
+        model = self._model()
+        stack = ExitStack()
+        self._prepare(stack)
+
+        def run() -> None:
+            with stack:
+                try:
+                    self._work(model)
+                except BaseException as error:
+                    self._failure = error
+
+        self._thread = threading.Thread(target=run, name="wsgiserver", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop gracefully: accepted requests finish within `graceful_timeout`.
+
+        Called while `serve_forever` runs in another thread, it returns at once.
+        """
+        if self._pipe is not None:
+            self._pipe.ask()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
+
+    def __enter__(self) -> WSGIServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # -- the steps
+
+    def _model(self) -> type[Worker]:
+        try:
+            return workers.worker_class(self.config.worker_model)
+        except workers.ModelUnavailable as error:
+            raise ConfigError(f"worker_model: {error}") from None
+
+    def _prepare(self, stack: ExitStack) -> None:
+        """Everything that can fail, before the first connection is accepted."""
+        config = self.config
+        try:
+            logs.set_up(config)
+            self._access = logs.open_access_log(config)
+        except logs.LogError as error:
+            raise ConfigError(str(error)) from None
+        if self._access is not None:
+            stack.callback(self._access.close)
+        _raise_descriptor_limit()
+        if config.umask is not None:
+            os.umask(config.umask)
+        self.bind()
+        stack.callback(self._close_sockets)
+        if config.pid:
+            stack.enter_context(PidFile(config.pid))
+        _drop_privileges(config.user, config.group)
+        self._pipe = StopPipe()
+        stack.callback(self._close_pipe)
+
+    def _work(self, model: type[Worker]) -> None:
+        config = self.config
+        assert self._pipe is not None
+        context = Context(
+            self.app,
+            config,
+            logs.Journal(self._access),
+            multithread=model.multithread,
+            multiprocess=model.multiprocess,
+        )
+        self._worker = model(
+            context,
+            self._sockets,
+            self._pipe.fd,
+            grace=config.graceful_timeout,
+            most=config.worker_connections,
+            threads=config.threads,
+        )
+        self._worker.run()
+
+    def _abandon(self) -> None:
+        if self._worker is not None:
+            self._worker.abandon()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        close_listeners(sockets, unlink=self.config.bind)
+
+    def _close_pipe(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            pipe.close()
+
+    def _announce(self) -> None:
+        config = self.config
+        threads = f", {config.threads} threads" if config.worker_model == "threadpool" else ""
+        log.info(
+            "wsgiserver %s, worker model %s%s, Python %s",
+            __version__,
+            config.worker_model,
+            threads,
+            sys.version.split()[0],
+        )
+        for url in self.urls:
+            log.info("listening on %s", url)
+
+
+def _address(sock: socket.socket) -> Address:
+    name = sock.getsockname()
+    return (name[0], name[1]) if isinstance(name, tuple) else os.fsdecode(name)
+
+
+class PidFile:
+    """A file with the process id while the server runs; a file of a process that ended is replaced."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> PidFile:
+        """:raises ConfigError: another process lives under the file's id, or it cannot be written."""
+        try:
+            with open(self._path, encoding="ascii") as file:
+                pid = int(file.read())
+            if pid != os.getpid():
+                os.kill(pid, 0)
+                raise ConfigError(f"pid {self._path}: a process with its id {pid} is running")
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            pass
+        except PermissionError as error:
+            raise ConfigError(f"pid {self._path}: {error.strerror}") from None
+        try:
+            with open(self._path, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+        except OSError as error:
+            raise ConfigError(f"pid {self._path}: {error.strerror}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.unlink(self._path)
+        except OSError:
+            log.warning("the pid file %s could not be removed", self._path)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection is a descriptor; take as many as the system grants this process."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            log.debug("the limit of open files stays at %d", soft)
+
+
+def _drop_privileges(user: str, group: str) -> None:
+    """Become `user` and `group` (names or numbers), for good and with that user's other groups.
+
+    :raises ConfigError: they do not exist, or this process may not become them.
+    """
+    if not (user or group):
+        return
+    import grp
+    import pwd
+
+    try:
+        entry = None
+        if user:
+            entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        gid = entry.pw_gid if entry else os.getgid()
+        if group:
+            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        if os.geteuid() == 0:
+            os.setgroups([gid] if entry is None else os.getgrouplist(entry.pw_name, gid))
+        os.setgid(gid)
+        if entry is not None:
+            os.setuid(entry.pw_uid)
+    except KeyError as error:
+        raise ConfigError(f"user/group: {error.args[0]}") from None
+    except PermissionError:
+        raise ConfigError(
+            f"user/group: only root may become {user or group}; start as root or leave them out"
+        ) from None
+
+
+def serve(app: WSGIApplication, **options: Any) -> None:
+    """Serve `app` until SIGTERM or SIGINT; options by the names in docs/settings.md."""
+    WSGIServer(app, **options).serve_forever()
+
+
+def make_server(host: str, port: int, app: WSGIApplication, **options: Any) -> WSGIServer:
+    """As `wsgiref.simple_server.make_server`: a server that listens already.
+
+    Call `serve_forever()` on it, and `shutdown()` from another thread to end that.
+    """
+    from wsgiserver.config import TCP
+
+    server = _CompatibleServer(app, bind=[TCP(host, port)], **options)
+    server.bind()
+    return server
+
+
+class _CompatibleServer(WSGIServer):
+    """What programs written for wsgiref expect besides `serve_forever`."""
+
+    @property
+    def server_address(self) -> Address:
+        return self.addresses[0]
+
+    @property
+    def server_port(self) -> int:
+        address = self.addresses[0]
+        return address[1] if isinstance(address, tuple) else 0
+
+    def shutdown(self) -> None:
+        self.stop()
+
+    def server_close(self) -> None:
+        self._close_sockets()

@@ -1,0 +1,76 @@
+"""Signals become a readable descriptor; what each of them means stands here and nowhere else.
+
+    SIGTERM, SIGINT    stop gracefully: accepted requests finish; a second one ends at once
+    SIGPIPE            ignored (Python's default): a client that leaves is an error of its socket
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+log = logging.getLogger("wsgiserver.error")
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopPipe:
+    """A descriptor that becomes readable when the server is to stop, and stays so.
+
+    One byte is written and never read: whoever waits for `fd`, in whichever thread, greenlet or
+    child process, sees it.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self._write_fd, False)
+        self.asked = False
+
+    def ask(self) -> None:
+        """Ask to stop; may be called from a signal handler and more than once."""
+        if not self.asked:
+            self.asked = True
+            os.write(self._write_fd, b"x")
+
+    def close(self) -> None:
+        """Give the descriptors back, when nobody waits any more."""
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+
+class StopSignals:
+    """A context in which the stop signals ask `pipe`; the second one calls `at_once` and exits.
+
+    Does nothing outside of the main thread, where Python does not deliver signals.
+    """
+
+    def __init__(self, pipe: StopPipe, grace: float, at_once: Callable[[], None]) -> None:
+        self._pipe = pipe
+        self._grace = grace
+        self._at_once = at_once
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._pipe.asked:
+            log.warning("%s again: ending at once", name)
+            self._at_once()
+            logging.shutdown()
+            os._exit(128 + number)
+        log.info("%s: finishing what was accepted, for at most %g s", name, self._grace)
+        self._pipe.ask()

@@ -1,0 +1,217 @@
+"""What a worker is, and the worker that gives every connection a flow of its own to wait in."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import select
+import socket
+from collections.abc import Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from wsgiserver import drive as driving
+from wsgiserver.connection import Connection, Want
+from wsgiserver.context import Peer
+from wsgiserver.drive import drive
+
+if TYPE_CHECKING:
+    from wsgiserver.context import Context
+
+READ, WRITE, RUN, SHUT, CLOSE = Want
+log = logging.getLogger("wsgiserver.error")
+
+# Out of descriptors or buffers: accepting again at once would only spin.
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE: Final = 0.5
+
+
+class Worker:
+    """Accepts from the listeners and serves until the stop descriptor becomes readable.
+
+    Made after any fork; never forks workers, never binds.
+
+    :param context: what the connections share. :param listeners: listening, non-blocking sockets.
+    :param stop_fd: readable when the worker is to stop; never drained, so that every thread,
+        child and greenlet sees it. :param grace: seconds that accepted requests have after that.
+    :param most: open client connections; at that number accepting pauses.
+    """
+
+    multithread: ClassVar[bool] = False
+    multiprocess: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        context: Context,
+        listeners: Sequence[socket.socket],
+        stop_fd: int,
+        *,
+        grace: float,
+        most: int,
+        threads: int = 1,
+    ) -> None:
+        self.context = context
+        self.listeners = list(listeners)
+        self.stop_fd = stop_fd
+        self.grace = grace
+        self.most = most
+        self.threads = threads
+        self._names = {listener.fileno(): _server_name(listener) for listener in listeners}
+        self._exhausted = False
+        context.flush = self.flush
+
+    def run(self) -> None:
+        """Serve; returns after a graceful stop, in which no accepted request was lost."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """End at once what a second signal must end, from within the signal's handler."""
+
+    def accept(self, listener: socket.socket) -> tuple[socket.socket, Connection] | None:
+        """The next client of a listener; None if there is none now.
+
+        :raises Exhausted: the process or the system is out of descriptors or memory.
+        """
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._say_exhausted(error)
+                raise Exhausted from error
+            return None  # nobody there any more, or gone between connect and accept
+        if self._exhausted:
+            self._exhausted = False
+            log.warning("accepting connections again")
+        sock.setblocking(False)
+        name, port = self._names[listener.fileno()]
+        if isinstance(address, tuple):
+            peer = Peer(address[0], str(address[1]), name, port)
+        else:
+            peer = Peer("", "", name, port)
+        return sock, Connection(self.context, peer)
+
+    def _say_exhausted(self, error: OSError) -> None:
+        if not self._exhausted:
+            self._exhausted = True
+            log.warning(
+                "not accepting connections for now: %s (raise the limit, see 'ulimit -n')",
+                error.strerror,
+            )
+
+    def flush(self, conn: Connection, sock: socket.socket) -> None:
+        """Send what an application writes, before it goes on; see `drive.flush`."""
+        driving.flush(conn, sock, self.wait)
+
+    def wait(self, sock: socket.socket, want: Want, timeout: float) -> bool:
+        """Block until the socket can be read or written; False when the time is up."""
+        poll = select.poll()
+        poll.register(sock, select.POLLIN if want is READ else select.POLLOUT)
+        return bool(poll.poll(max(timeout, 0) * 1000))
+
+
+class Exhausted(Exception):
+    """No descriptor or memory is left to accept with."""
+
+
+def _server_name(listener: socket.socket) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT (RFC 3875 §4.1.14-15; PEP 3333 forbids empty ones)."""
+    address = listener.getsockname()
+    if isinstance(address, tuple):
+        return address[0], str(address[1])
+    return "localhost", "80"
+
+
+class Blocking(Worker):
+    """A flow of control (this one, a thread, a process, a greenlet) for each connection.
+
+    Subclasses say how a flow begins (`spawn`) and how all of them end (`join`).
+    """
+
+    def run(self) -> None:
+        """Accept and spawn until told to stop, then wait for the flows."""
+        poll = select.poll()
+        poll.register(self.stop_fd, select.POLLIN)
+        by_fd = {listener.fileno(): listener for listener in self.listeners}
+        for fd in by_fd:
+            poll.register(fd, select.POLLIN)
+        while True:
+            ready = [fd for fd, _ in poll.poll(self.housekeeping())]
+            if self.stop_fd in ready:
+                break
+            for fd in ready:
+                self._accept_one(by_fd[fd])
+        self.context.draining = True
+        for listener in self.listeners:
+            while self._accept_one(listener):
+                pass
+            listener.close()
+        self.join(monotonic() + self.grace)
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        if not self.has_room():
+            return True
+        try:
+            accepted = self.accept(listener)
+        except Exhausted:
+            self._pause(PAUSE)
+            return False
+        if accepted is not None:
+            self.spawn(*accepted)
+        return accepted is not None
+
+    def housekeeping(self) -> float | None:
+        """What is to be done now and then; in how many ms again, None for no need."""
+        return None
+
+    def has_room(self) -> bool:
+        """Wait for a moment while the worker is full; whether it has room now."""
+        return True
+
+    def spawn(self, sock: socket.socket, conn: Connection) -> None:
+        """Begin a flow that calls `serve`."""
+        raise NotImplementedError
+
+    def join(self, deadline: float) -> None:
+        """Wait for all flows to end, until the monotonic time `deadline`."""
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless the stop comes."""
+        poll = select.poll()
+        poll.register(self.stop_fd, select.POLLIN)
+        poll.poll(seconds * 1000)
+
+    def serve(self, sock: socket.socket, conn: Connection) -> None:
+        """Serve one connection to its end. The whole life of a connection in these models."""
+        try:
+            while conn.want is not CLOSE:
+                if conn.want is not RUN:
+                    self.wait_for(conn, sock)
+                drive(conn, sock)
+        finally:
+            driving.close(conn, sock)
+
+    def wait_for(self, conn: Connection, sock: socket.socket) -> None:
+        """Wait for what the connection wants; tell it when that, or the server, ends first."""
+        ready = self.ready(conn, sock, conn.deadline - self.context.now())
+        if not ready:
+            conn.expire()
+        elif sock.fileno() not in ready:
+            driving.receive_last(conn, sock)
+
+    def ready(
+        self, conn: Connection, sock: socket.socket, timeout: float, others: Sequence[int] = ()
+    ) -> list[int]:
+        """Which of the socket, the stop descriptor and `others` became ready in `timeout` s.
+
+        The stop descriptor stays readable, so it is watched only until it was seen once.
+        """
+        poll = select.poll()
+        poll.register(sock, select.POLLIN if conn.want is READ else select.POLLOUT)
+        for fd in others:
+            poll.register(fd, select.POLLIN)
+        if not self.context.draining:
+            poll.register(self.stop_fd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(max(timeout, 0) * 1000)]
+        if self.stop_fd in ready:
+            self.context.draining = True
+        return ready

@@ -1,0 +1,115 @@
+"""`gevent`: a greenlet for each connection. Blocking code, one thread, many clients."""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+from typing import Any, ClassVar
+
+import gevent
+from gevent import monkey
+from gevent.event import Event
+from gevent.hub import Hub, get_hub
+from gevent.timeout import Timeout
+
+from wsgiserver.connection import Connection, Want
+from wsgiserver.drive import receive_last
+from wsgiserver.workers.base import PAUSE, READ, Blocking, Exhausted
+
+
+def patch() -> None:
+    """Make the standard library cooperative; to be called before the application is imported."""
+    monkey.patch_all()
+
+
+class _Stop(BaseException):
+    """Thrown into a greenlet that waits for its client when the worker stops."""
+
+
+class GeventWorker(Blocking):
+    """Waits in gevent's hub instead of the kernel, so one thread holds thousands of flows.
+
+    `wsgi.multithread` is true: greenlets take turns like threads do, only at known points.
+    """
+
+    multithread: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._hub: Hub = get_hub()
+        self._flows: set[gevent.Greenlet] = set()
+        self._waiting: set[gevent.Greenlet] = set()
+        self._room = Event()
+        self._room.set()
+
+    def run(self) -> None:
+        """See `Worker`."""
+        acceptors = [gevent.spawn(self._accept_from, listener) for listener in self.listeners]
+        self._hub.wait(self._hub.loop.io(self.stop_fd, 1))
+        self.context.draining = True
+        gevent.killall(acceptors)
+        for listener in self.listeners:
+            while self._accept_one(listener):
+                pass
+            listener.close()
+        gevent.sleep(0)  # let the new flows begin, and reach their first wait
+        for flow in list(self._waiting):
+            flow.throw(_Stop)
+        self.join(monotonic() + self.grace)
+
+    def _accept_from(self, listener: socket.socket) -> None:
+        readable = self._hub.loop.io(listener.fileno(), 1)
+        while True:
+            self._hub.wait(readable)
+            self._room.wait()
+            try:
+                while (accepted := self.accept(listener)) is not None:
+                    self.spawn(*accepted)
+                    if not self._room.is_set():
+                        break
+            except Exhausted:
+                gevent.sleep(PAUSE)
+
+    def spawn(self, sock: socket.socket, conn: Connection) -> None:
+        """See `Blocking`."""
+        flow = gevent.spawn(self.serve, sock, conn)
+        self._flows.add(flow)
+        flow.link(self._ended)
+        if len(self._flows) >= self.most:
+            self._room.clear()
+
+    def _ended(self, flow: gevent.Greenlet) -> None:
+        self._flows.discard(flow)
+        if len(self._flows) < self.most:
+            self._room.set()
+
+    def wait_for(self, conn: Connection, sock: socket.socket) -> None:
+        """See `Blocking`."""
+        flow = gevent.getcurrent()
+        self._waiting.add(flow)
+        try:
+            ready = self.wait(sock, conn.want, conn.deadline - self.context.now())
+        except _Stop:
+            receive_last(conn, sock)
+            return
+        finally:
+            self._waiting.discard(flow)
+        if not ready:
+            conn.expire()
+
+    def wait(self, sock: socket.socket, want: Want, timeout: float) -> bool:
+        """See `Worker`: the hub runs the other greenlets meanwhile."""
+        watcher = self._hub.loop.io(sock.fileno(), 1 if want is READ else 2)
+        try:
+            with Timeout(max(timeout, 0)):
+                self._hub.wait(watcher)
+        except Timeout:
+            return False
+        finally:
+            watcher.close()
+        return True
+
+    def join(self, deadline: float) -> None:
+        """See `Blocking`."""
+        gevent.joinall(list(self._flows), timeout=max(deadline - monotonic(), 0))
+        gevent.killall(list(self._flows), block=False)
