@@ -7,7 +7,7 @@ from time import monotonic, time
 
 
 class Clock:
-    """What time it is: `now()` in monotonic seconds, `date_line(now)` by the wall clock.
+    """What time it is: `now()` in monotonic seconds, `date_line()` by the wall clock.
 
     Deadlines never look at the wall clock, so setting it ends nobody's connection. A race of two
     threads in `date_line` costs one formatting more, no more than that.
@@ -20,8 +20,9 @@ class Clock:
         self._fresh_until = 0.0
         self._date_line = b""
 
-    def date_line(self, now: float) -> bytes:
-        """The Date field with its CRLF (RFC 9110 §6.6.1), at monotonic second `now`."""
+    def date_line(self) -> bytes:
+        """The Date field of this second, with its CRLF (RFC 9110 §6.6.1)."""
+        now = self.now()
         if now >= self._fresh_until:
             wall = time()
             self._date_line = b"Date: %b\r\n" % formatdate(wall, usegmt=True).encode("ascii")

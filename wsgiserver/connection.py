@@ -30,27 +30,15 @@ from __future__ import annotations
 
 from enum import Enum
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from wsgiserver.forwarded import apply_forwarded
 from wsgiserver.gateway import ClientDisconnected, Environ, FileSlice, Headers, Response
-from wsgiserver.http import framing, grammar
-from wsgiserver.http.errors import (
-    BadRequest,
-    FieldsTooLarge,
-    HTTPError,
-    InsufficientStorage,
-    InternalServerError,
-    RequestTimeout,
-    URITooLong,
-)
-from wsgiserver.http.head import RequestLine, check_beginning, parse_fields, parse_request_line
+from wsgiserver.http import framing
+from wsgiserver.http.errors import BadRequest, HTTPError, InternalServerError, RequestTimeout
+from wsgiserver.request import BodyReader, HeadReader
 
 if TYPE_CHECKING:
     from wsgiserver.context import Context, Peer
-    from wsgiserver.http.body import Decoder
-    from wsgiserver.http.head import Fields
 
 
 class Want(Enum):
@@ -87,25 +75,6 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CALL: Final = 1.0
 
 
-class Memo:
-    """The last request without a body, for a client that repeats itself.
-
-    `block` are its field lines and `fields` what they mean; `data` the whole head if it came
-    alone in one read; `environ` the variables made of it, of which each request gets a copy.
-    """
-
-    __slots__ = ("block", "data", "environ", "fields", "head_only", "keep", "minor")
-
-    def __init__(self, block: bytes, minor: int, fields: Fields, environ: Environ) -> None:
-        self.block = block
-        self.minor = minor
-        self.fields = fields
-        self.environ = environ
-        self.keep = framing.keep_alive(minor, fields)
-        self.head_only = False
-        self.data: bytes | None = None
-
-
 class Connection:
     """See the module.
 
@@ -115,16 +84,14 @@ class Connection:
 
     __slots__ = (
         "_asked_keep",
-        "_buffer",
+        "_body",
         "_carrier",
-        "_content",
         "_context",
-        "_decoder",
         "_environ",
         "_fresh",
-        "_memo",
+        "_reader",
         "_response",
-        "_size",
+        "_rest",
         "_started",
         "_state",
         "deadline",
@@ -152,12 +119,10 @@ class Connection:
         self._asked_keep = True
         self._fresh = True
         self._state = IDLE
-        self._buffer: bytes | bytearray = b""  # a head that is not complete, or what follows
-        self._memo: Memo | None = None
+        self._reader = HeadReader(context, peer)
+        self._rest = b""  # what the client sent behind the request that is served now
         self._environ: Environ | None = None
-        self._decoder: Decoder | None = None
-        self._content: IO[bytes] | None = None
-        self._size = 0
+        self._body: BodyReader | None = None
         self._response: Response | None = None
         self._started = 0.0
         self._carrier: Any = None
@@ -167,7 +132,7 @@ class Connection:
     def feed(self, data: bytes) -> Want:
         """Take what the client sent; b"" means that it sends no more."""
         if self._state is IDLE:
-            memo = self._memo
+            memo = self._reader.memo
             if memo is not None and memo.data == data:
                 # hot: the same head again costs one comparison instead of the parsing
                 self.minor = memo.minor
@@ -199,6 +164,10 @@ class Connection:
                 self.out = memoryview(self.out)[count:]
                 return WRITE
             self.out = b""
+            if self._state is LAST and self.file is None:
+                response = self._response  # hot: the commonest end of an answer, one call less
+                if response is not None and response.closer is None:
+                    return self._finish(response)
             if self.file is not None:
                 return WRITE
         elif self.file is not None:
@@ -266,10 +235,6 @@ class Connection:
             return self._abort()
         return self._closed()
 
-    def forget(self) -> None:
-        """Give up the memory of the last request; see `Context.holds_memo`."""
-        self._memo = None
-
     # -- receiving
 
     def _receive(self, data: bytes) -> Want:
@@ -288,123 +253,30 @@ class Connection:
         raise BadRequest("the request ended before it was complete.")
 
     def _receive_head(self, data: bytes) -> Want:
+        context, reader = self._context, self._reader
         self.head_only = False
-        known = 0
-        if self._state is HEAD:
-            assert isinstance(self._buffer, bytearray)
-            known = len(self._buffer)
-            self._buffer += data
-            if known < 2 and self._buffer[:1] == b"\r":
-                data, known, self._state = bytes(self._buffer), 0, IDLE
-            else:
-                end = self._buffer.find(b"\r\n\r\n", max(known - 3, 0))
-                if end < 0:
-                    return self._part_of_head(self._buffer, known)
-                data, self._buffer = bytes(self._buffer), b""
-        if self._state is IDLE:
-            if data[:2] == b"\r\n":
-                data = grammar.EMPTY_LINES.sub(b"", data, 1)
-                if not data:
-                    return READ
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
+        request = reader.feed(data)
+        if request is None:
+            if self._state is IDLE and reader.begun:
                 self._state = HEAD
-                self.deadline = self._context.now() + self._context.head_timeout
-                self._buffer = bytearray(data)
-                return self._part_of_head(self._buffer, 0)
-        if end > self._context.limit_head:
-            raise self._head_too_long(data)
-        return self._whole_head(data, end)
-
-    def _part_of_head(self, buffer: bytearray, known: int) -> Want:
-        check_beginning(buffer, known)
-        if len(buffer) > self._context.limit_head or (
-            len(buffer) > self._context.limit_request_line and b"\n" not in buffer
-        ):
-            raise self._head_too_long(buffer)
-        self.want = READ
-        return READ
-
-    def _head_too_long(self, start: bytes | bytearray) -> HTTPError:
-        limit = self._context.limit_request_line
-        if start.find(b"\n", 0, limit + 2) < 0:
-            return URITooLong(f"the request line is over {limit} bytes.")
-        return FieldsTooLarge(f"the head is over {self._context.limit_head} bytes.")
-
-    def _whole_head(self, data: bytes, end: int) -> Want:
-        """`data[:end]` is a head without its last CRLF; take it apart."""
-        context = self._context
+                self.deadline = context.now() + context.head_timeout
+            self.want = READ
+            return READ
         self._fresh = False
-        line_end = data.find(b"\r\n")
-        block = data[line_end + 2 : end + 2]
-        line = parse_request_line(data[:line_end], context.limit_request_line)
-        self.minor = line.minor
-        self.head_only = line.method == "HEAD"
-        memo = self._memo
-        if memo is None or memo.block != block or memo.minor != line.minor:
-            memo = self._parse_block(line, block)
-        else:
-            framing.check_head(line, memo.fields)
-        environ = memo.environ
-        self._describe(environ, line)
-        self.keep = self._asked_keep = memo.keep
-        decoder = framing.request_body(line.minor, memo.fields, context.limit_request_body)
-        rest = data[end + 4 :]
-        if line.authority is not None:
-            self._memo = None
-        elif decoder is None and not rest:
-            memo.data = data
-            memo.head_only = self.head_only
-        else:
-            memo.data = None
+        self.minor = request.minor
+        self.head_only = request.head_only
+        self.keep = self._asked_keep = request.keep
+        self._environ = request.environ
+        waits = framing.expects_continue(request.minor, request.fields)
+        decoder = framing.request_body(request.minor, request.fields, context.limit_request_body)
         if decoder is None:
-            self._buffer = rest
-            return self._ready(environ.copy(), BytesIO())
-        return self._expect_body(decoder, environ.copy(), memo.fields, rest)
-
-    def _parse_block(self, line: RequestLine, block: bytes) -> Memo:
-        context = self._context
-        fields = parse_fields(
-            block, context.limit_request_fields, context.limit_request_field_size
-        )
-        framing.check_head(line, fields)
-        if fields.dropped:
-            context.journal.fields_dropped(self.peer.address, fields.dropped)
-        peer = self.peer
-        environ = context.base_environ.copy()
-        environ["SERVER_NAME"] = peer.server_name
-        environ["SERVER_PORT"] = peer.server_port
-        environ["REMOTE_ADDR"] = peer.address
-        environ["REMOTE_PORT"] = peer.port
-        environ.update(fields.environ)
-        if context.trusts(peer.address):
-            apply_forwarded(environ, context.trusts)
-        if self._memo is None:
-            context.holds_memo(self)
-        self._memo = Memo(block, line.minor, fields, environ)
-        return self._memo
-
-    def _describe(self, environ: Environ, line: RequestLine) -> None:
-        environ["REQUEST_METHOD"] = line.method
-        environ["PATH_INFO"] = line.path
-        environ["QUERY_STRING"] = line.query
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if line.minor else "HTTP/1.0"
-        environ["RAW_URI"] = environ["REQUEST_URI"] = line.target
-        if line.authority is not None:
-            environ["HTTP_HOST"] = line.authority
-
-    def _expect_body(
-        self, decoder: Decoder, environ: Environ, fields: Fields, rest: bytes
-    ) -> Want:
-        self._environ = environ
-        self._decoder = decoder
-        self._content = BytesIO()
-        self._size = 0
+            self._rest = request.rest
+            return self._ready(request.environ, BytesIO())
+        self._body = BodyReader(decoder, context.spool_size, context.spool_dir)
         self._state = BODY
-        self.deadline = self._context.now() + self._context.body_timeout
-        waits = framing.expects_continue(self.minor, fields)
-        if rest:
-            return self._receive_body(rest)
+        if request.rest:
+            return self._receive_body(request.rest)
+        self.deadline = context.now() + context.body_timeout
         self.want = READ
         if waits:
             self.out = _CONTINUE
@@ -412,40 +284,18 @@ class Connection:
         return self.want
 
     def _receive_body(self, data: bytes) -> Want:
-        assert self._decoder is not None and self._environ is not None
-        content, rest = self._decoder.feed(data)
-        if content:
-            self._store(content)
+        body, environ = self._body, self._environ
+        assert body is not None and environ is not None
+        rest = body.feed(data)
         if rest is None:
             self.deadline = self._context.now() + self._context.body_timeout
             self.want = READ
             return READ
-        self._decoder = None
-        self._buffer = rest
-        body = self._content
-        assert body is not None
-        body.seek(0)
-        if isinstance(body, BytesIO):
-            self._content = None  # a spool file stays here, to be closed after the answer
-        environ = self._environ
-        environ["CONTENT_LENGTH"] = str(self._size)
+        self._rest = rest
+        environ["CONTENT_LENGTH"] = str(body.size)
         # The coding is undone (RFC 9112 §7.1.3); what the application reads is the content.
         environ.pop("HTTP_TRANSFER_ENCODING", None)
-        return self._ready(environ, body)
-
-    def _store(self, content: bytes) -> None:
-        """Keep content in memory, or in an unlinked file once it is over `spool_size`."""
-        body = self._content
-        assert body is not None
-        self._size += len(content)
-        try:
-            if self._size > self._context.spool_size and isinstance(body, BytesIO):
-                self._content = TemporaryFile(dir=self._context.spool_dir)  # noqa: SIM115
-                self._content.write(body.getbuffer())
-                body = self._content
-            body.write(content)
-        except OSError as error:
-            raise InsufficientStorage("the body could not be stored.") from error
+        return self._ready(environ, body.file)
 
     # -- running the application
 
@@ -563,14 +413,14 @@ class Connection:
                 return self._abort()
         if context.journal.access is not None:
             self._log_response(response, aborted=False)
-        response.detach()
+        response.request = None
         self._response = self._environ = None
-        if self._content is not None:
-            self._content.close()
-            self._content = None
-        if not self.keep or (context.draining and not self._buffer):
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+        if not self.keep or (context.draining and not self._rest):
             return self._close_or_shut()
-        if self._buffer:
+        if self._rest:
             return self._next_request()
         if not context.keep_alive:
             return self._close_or_shut()
@@ -581,7 +431,7 @@ class Connection:
 
     def _next_request(self) -> Want:
         """What was sent behind the last request is the beginning of the next (pipelining)."""
-        data, self._buffer = bytes(self._buffer), b""
+        data, self._rest = self._rest, b""
         self._state = IDLE
         self.want = READ
         self.deadline = self._context.now() + self._context.keep_alive
@@ -658,10 +508,10 @@ class Connection:
         Closing a socket with unread bytes resets it, and the reset may destroy the answer before
         the client reads it (RFC 9112 §9.6). A client that itself asked to close sends no more.
         """
-        return self._shut() if self._asked_keep or self._buffer else self._closed()
+        return self._shut() if self._asked_keep or self._rest else self._closed()
 
     def _shut(self) -> Want:
-        self._buffer = b""
+        self._rest = b""
         self._state = LINGER
         self.deadline = self._context.now() + self._context.linger_timeout
         self.want = SHUT
@@ -669,8 +519,8 @@ class Connection:
 
     def _closed(self) -> Want:
         self._release()
-        self._memo = None
-        self._buffer = b""
+        self._reader.forget()
+        self._rest = b""
         self._state = CLOSED
         self.want = CLOSE
         return CLOSE
@@ -678,7 +528,7 @@ class Connection:
     def _release(self) -> None:
         """Let go of everything that belongs to one request."""
         if self._response is not None:
-            self._response.detach()
-        if self._content is not None:
-            self._content.close()
-        self._response = self._environ = self._decoder = self._content = self._carrier = None
+            self._response.request = None
+        if self._body is not None:
+            self._body.close()
+        self._response = self._environ = self._body = self._carrier = None

@@ -19,6 +19,7 @@ from wsgiserver.http.response import ResponseHead
 if TYPE_CHECKING:
     from wsgiserver.config import Config
     from wsgiserver.connection import Connection
+    from wsgiserver.request import HeadReader
 
 WSGIApplication = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 # environ, status, bytes of content, response headers, seconds, whether it was cut off
@@ -73,6 +74,7 @@ class Context:
         self.journal = journal
         self.clock = Clock()
         self.now = self.clock.now
+        self.date_line = self.clock.date_line
         self.draining = False
         self.blocked = 0  # how often a socket had nothing to give or take; see nonblocking.py
         # How bytes are sent at once from within the application; the worker sets it.
@@ -94,7 +96,7 @@ class Context:
         self.server_header = config.server_header
         self._trusted = config.forwarded_allow_ips
         self._heads: dict[tuple[Any, ...], ResponseHead] = {}
-        self._memo_holders: deque[Connection] = deque()
+        self._memo_holders: deque[HeadReader] = deque()
         self.base_environ: Environ = {
             "SCRIPT_NAME": "",
             "SERVER_SOFTWARE": "wsgiserver",
@@ -113,10 +115,6 @@ class Context:
         """No deadline is ever set closer than this, in seconds (see readiness.py)."""
         timeouts = (self.head_timeout, self.body_timeout, self.write_timeout, self.linger_timeout)
         return min(*timeouts, self.keep_alive or self.linger_timeout)
-
-    def date_line(self) -> bytes:
-        """The Date field of this second, with its CRLF."""
-        return self.clock.date_line(self.now())
 
     def response_head(self, status: str, headers: Headers) -> ResponseHead:
         """The head for a status and header list, from memory if it was made before.
@@ -142,13 +140,13 @@ class Context:
             return True
         ip = ip_address(address.partition("%")[0])
         mapped = getattr(ip, "ipv4_mapped", None)
-        return any(network.version == ip.version and ip in network for network in self._trusted) or (
-            mapped is not None and self.trusts(str(mapped))
-        )
+        return any(
+            network.version == ip.version and ip in network for network in self._trusted
+        ) or (mapped is not None and self.trusts(str(mapped)))
 
-    def holds_memo(self, connection: Connection) -> None:
-        """Count a connection that now remembers its request; the one longest counted forgets."""
-        self._memo_holders.append(connection)
+    def holds_memo(self, reader: HeadReader) -> None:
+        """Count a reader that now remembers a request; the one longest counted forgets."""
+        self._memo_holders.append(reader)
         if len(self._memo_holders) > _MOST_MEMOS:
             self._memo_holders.popleft().forget()
 

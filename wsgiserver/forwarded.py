@@ -1,6 +1,6 @@
 """Client address, scheme and host from a trusted proxy: X-Forwarded-* and Forwarded (RFC 7239).
 
-Only the fields of a peer in `forwarded_allow_ips` come here. Proxies append, so the list is read
+Only a peer in `forwarded_allow_ips` is listened to. Proxies append, so the list is read
 from the right: each address that is itself trusted is one more proxy, the first other one is the
 client, and what stands left of it is only what that client says.
 """
@@ -21,27 +21,28 @@ _TOKEN = grammar.TOKEN.pattern.decode("ascii")
 _PAIR = re.compile(rf'({_TOKEN})=(?:([^\s",;=]+)|"((?:[^"\\]|\\.)*+)")')
 _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::(\d{1,5}))?|([0-9.]+):(\d{1,5})")
 
+_FIELDS: Final = (
+    "HTTP_FORWARDED",
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_PROTO",
+    "HTTP_X_FORWARDED_HOST",
+)
+
 Hop = dict[str, str]  # "for", "proto", "host"
 
 
 def apply_forwarded(environ: dict[str, Any], trusts: Callable[[str], bool]) -> None:
     """Set REMOTE_ADDR, REMOTE_PORT, wsgi.url_scheme and HTTP_HOST to what a trusted proxy says.
 
-    :param environ: with the fields of the request as CGI variables.
+    :param environ: with the fields of the request as CGI variables, and with REMOTE_ADDR.
     :param trusts: whether an address belongs to a trusted proxy.
     :raises BadRequest: a forwarding field that does not parse: it comes from a proxy of the
         operator's, so guessing would hide a mistake in its configuration.
     """
-    if "HTTP_FORWARDED" in environ:
-        hops = _forwarded(environ["HTTP_FORWARDED"])
-    elif (
-        "HTTP_X_FORWARDED_FOR" in environ
-        or "HTTP_X_FORWARDED_PROTO" in environ
-        or "HTTP_X_FORWARDED_HOST" in environ
-    ):
-        hops = _x_forwarded(environ)
-    else:
+    if not any(key in environ for key in _FIELDS) or not trusts(environ["REMOTE_ADDR"]):
         return
+    forwarded = environ.get("HTTP_FORWARDED")
+    hops = _forwarded(forwarded) if forwarded is not None else _x_forwarded(environ)
     _set_client(environ, _client_hop(hops, trusts))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from wsgiserver.http.framing import has_body, response_fields
+from wsgiserver.http.framing import response_fields
 from wsgiserver.http.response import ResponseError, ResponseHead, field_lines
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ class Response:
     `committed` says that its head was handed out to be sent; after that nothing can be taken
     back. `file` is set when a file follows the head. `ended` says that nothing follows any more.
     `closer` is the `close()` of the application's iterable while it is still to be called.
+    `request` is None once the answer is complete, so that an application that keeps its
+    start_response does not keep the connection.
     """
 
     __slots__ = (
@@ -109,13 +111,13 @@ class Response:
         "_context",
         "_iterable",
         "_iterator",
-        "_request",
         "closer",
         "committed",
         "ended",
         "file",
         "head",
         "left",
+        "request",
         "sent",
         "silent",
         "surplus",
@@ -123,7 +125,7 @@ class Response:
 
     def __init__(self, context: Context, request: Request) -> None:
         self._context = context
-        self._request: Request | None = request
+        self.request: Request | None = request
         self._iterable: Iterable[bytes] | None = None
         self._iterator: Iterator[bytes] | None = None
         self._chunked = False
@@ -160,17 +162,17 @@ class Response:
 
         :raises ClientDisconnected: the client is gone or took nothing for the write timeout.
         """
-        if self._request is None:
+        if self.request is None:
             raise ResponseError("write was called after the response was complete")
         if data:
-            self._request.push(self._committed_with(data))
+            self.request.push(self._committed_with(data))
 
     def early_hints(self, headers: Headers) -> None:
         """`wsgi.early_hints`: send 103 with these fields, at once (RFC 8297).
 
         Does nothing for an HTTP/1.0 client or after the response began.
         """
-        request = self._request
+        request = self.request
         if request is not None and request.minor and not self.committed:
             request.push(b"HTTP/1.1 103 Early Hints\r\n" + field_lines(headers) + b"\r\n")
 
@@ -215,10 +217,6 @@ class Response:
         self._iterable = self._iterator = None
         if closer is not None:
             closer()
-
-    def detach(self) -> None:
-        """Let go of the connection, so that an application that keeps us does not keep it."""
-        self._request = None
 
     @property
     def delimited_by_close(self) -> bool:
@@ -281,17 +279,20 @@ class Response:
 
     def _commit(self, size: int | None) -> bytes:
         """The bytes of the head; `size` is the length of the content, if known."""
-        head, request = self.head, self._request
+        head, request = self.head, self.request
         assert request is not None
         if head is None:
             raise ResponseError("the application answered without calling start_response")
-        declared = head.length is not None and has_body(head.code)
+        declared = head.length is not None and not head.bodyless
         self.left = head.length if declared else size
-        request.keep = request.keep and not head.close and not self._context.draining
-        lines, self._chunked, request.keep = response_fields(
-            request.minor, head.code, self.left, declared, request.keep
-        )
-        self.silent = request.head_only or not has_body(head.code)
+        self.silent = request.head_only or head.bodyless
+        keep = request.keep and not head.close and not self._context.draining
+        if keep and declared and request.minor:
+            lines = b""  # hot: the application framed it; HTTP/1.1 has nothing to add
+        else:
+            lines, self._chunked, request.keep = response_fields(
+                request.minor, head.code, self.left, declared, keep
+            )
         if self.silent:
             self.left, self._chunked = None, False
         self.committed = True

@@ -9,16 +9,14 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
-from wsgiserver.config import TCP, Inherited, Unix
-
-Bind = TCP | Unix | Inherited
+from wsgiserver.options import TCP, Address, Inherited, Unix
 
 
 class BindError(Exception):
     """An address cannot be listened on; the text is one line for the user."""
 
 
-def open_listeners(binds: Iterable[Bind], backlog: int) -> list[socket.socket]:
+def open_listeners(binds: Iterable[Address], backlog: int) -> list[socket.socket]:
     """Listen on all addresses, non-blocking; on none if one of them fails.
 
     :param backlog: connections that the kernel keeps ready for accepting.
@@ -34,7 +32,7 @@ def open_listeners(binds: Iterable[Bind], backlog: int) -> list[socket.socket]:
     return sockets
 
 
-def _open(bind: Bind, backlog: int) -> socket.socket:
+def _open(bind: Address, backlog: int) -> socket.socket:
     try:
         if isinstance(bind, TCP):
             sock = _open_tcp(bind, backlog)
@@ -127,7 +125,7 @@ def _open_inherited(bind: Inherited) -> socket.socket:
     return sock
 
 
-def close_listeners(sockets: Iterable[socket.socket], unlink: Iterable[Bind] = ()) -> None:
+def close_listeners(sockets: Iterable[socket.socket], unlink: Iterable[Address] = ()) -> None:
     """Close listening sockets and remove the paths of the unix sockets in `unlink`."""
     for sock in sockets:
         sock.close()

@@ -177,9 +177,7 @@ def _request_line(record: Record) -> str:
     environ = record.environ
     if "REQUEST_METHOD" not in environ:
         return "-"
-    return escaped(
-        f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"
-    )
+    return escaped(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
 
 
 def _remote_user(record: Record) -> str:

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wsgiserver import __version__, logs, workers
@@ -40,11 +41,9 @@ class WSGIServer:
             host, port = server.addresses[0]
     """
 
-    def __init__(
-        self, app: WSGIApplication, config: Config | None = None, **options: Any
-    ) -> None:
+    def __init__(self, app: WSGIApplication, config: Config | None = None, **options: Any) -> None:
         self.app = app
-        self.config = config.replaced(**options) if config else Config.from_options(**options)
+        self.config = replace(config, **options) if config else Config.from_options(**options)
         self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
         self._pipe: StopPipe | None = None

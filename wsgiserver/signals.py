@@ -1,7 +1,7 @@
 """Signals become a readable descriptor; what each of them means stands here and nowhere else.
 
-    SIGTERM, SIGINT    stop gracefully: accepted requests finish; a second one ends at once
-    SIGPIPE            ignored (Python's default): a client that leaves is an error of its socket
+SIGTERM, SIGINT    stop gracefully: accepted requests finish; a second one ends at once
+SIGPIPE            ignored (Python's default): a client that leaves is an error of its socket
 """
 
 from __future__ import annotations

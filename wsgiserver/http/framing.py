@@ -61,6 +61,11 @@ def request_body(minor: int, fields: Fields, most: int) -> Decoder | None:
     return Sized(size) if size else None
 
 
+def announces_body(fields: Fields) -> bool:
+    """Whether a body follows the head, of whatever length (RFC 9112 §6)."""
+    return "CONTENT_LENGTH" in fields.environ or "HTTP_TRANSFER_ENCODING" in fields.environ
+
+
 def _check_coding(coding: str, length: str | None, minor: int) -> None:
     if length is not None:
         raise BadRequest("Transfer-Encoding and Content-Length exclude each other.")
@@ -115,7 +120,7 @@ def response_fields(
     :returns: the field lines, whether the body is chunked, whether the connection goes on.
     """
     lines, chunked = b"", False
-    if not has_body(status):
+    if status in _BODYLESS:
         if status == 205:
             lines = b"Content-Length: 0\r\n"
     elif length is not None:

@@ -57,7 +57,13 @@ CONTENT_LENGTH = re.compile(r"[0-9]{1,19}")
 QUOTED = rb"\"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*+\""
 CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,15})"
-    rb"(?:[ \t]*+;[ \t]*+" + TCHAR + rb"++(?:[ \t]*+=[ \t]*+(?:" + TCHAR + rb"++|" + QUOTED + rb"))?)*+\r\n"
+    rb"(?:[ \t]*+;[ \t]*+"
+    + TCHAR
+    + rb"++(?:[ \t]*+=[ \t]*+(?:"
+    + TCHAR
+    + rb"++|"
+    + QUOTED
+    + rb"))?)*+\r\n"
 )
 # How a chunk line that is not complete yet must begin.
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:[ \t;\r]|\Z)")

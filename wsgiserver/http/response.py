@@ -34,18 +34,30 @@ class ResponseHead:
     """The part of a response's head that depends on status and headers alone.
 
     `code` is the status as a number; `prefix` the bytes up to and with the Server field, without
-    Date and framing; `length` the Content-Length that the application declared; `close` whether it
-    asked to close the connection; `dated` whether it sent a Date of its own; `dropped` names the
-    hop-by-hop fields that were left out.
+    Date and framing; `length` the Content-Length that the application declared; `bodyless` whether
+    the status allows no content; `close` whether the application asked to close the connection;
+    `dated` whether it sent a Date of its own; `dropped` names the hop-by-hop fields that were left
+    out.
     """
 
-    __slots__ = ("close", "code", "dated", "dropped", "headers", "length", "prefix", "status")
+    __slots__ = (
+        "bodyless",
+        "close",
+        "code",
+        "dated",
+        "dropped",
+        "headers",
+        "length",
+        "prefix",
+        "status",
+    )
 
     def __init__(self, status: str, headers: Sequence[tuple[str, str]], server: str) -> None:
         """:raises ResponseError: a status, name or value that must not go on the wire."""
         self.status = status
         self.headers = tuple(headers)
         self.code = _code(status)
+        self.bodyless = not has_body(self.code)
         self.length: int | None = None
         self.close = self.dated = False
         self.dropped: tuple[str, ...] = ()
@@ -60,7 +72,7 @@ class ResponseHead:
                 continue
             if lower == "content-length":
                 self._declare(value)
-                if not has_body(self.code) and self.code != 304:  # RFC 9110 §8.6
+                if self.bodyless and self.code != 304:  # RFC 9110 §8.6
                     continue
             elif lower == "date":
                 self.dated = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from time import monotonic
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gevent
 from gevent import monkey
@@ -15,6 +15,9 @@ from gevent.timeout import Timeout
 from wsgiserver.connection import Connection, Want
 from wsgiserver.drive import receive_last
 from wsgiserver.workers.base import PAUSE, READ, Blocking, Exhausted
+
+if TYPE_CHECKING:
+    Flow = gevent.Greenlet[Any, Any]
 
 
 def patch() -> None:
@@ -37,8 +40,8 @@ class GeventWorker(Blocking):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._hub: Hub = get_hub()
-        self._flows: set[gevent.Greenlet] = set()
-        self._waiting: set[gevent.Greenlet] = set()
+        self._flows: set[Flow] = set()
+        self._waiting: set[Flow] = set()
         self._room = Event()
         self._room.set()
 
@@ -78,14 +81,14 @@ class GeventWorker(Blocking):
         if len(self._flows) >= self.most:
             self._room.clear()
 
-    def _ended(self, flow: gevent.Greenlet) -> None:
+    def _ended(self, flow: Flow) -> None:
         self._flows.discard(flow)
         if len(self._flows) < self.most:
             self._room.set()
 
     def wait_for(self, conn: Connection, sock: socket.socket) -> None:
         """See `Blocking`."""
-        flow = gevent.getcurrent()
+        flow: Flow = gevent.getcurrent()  # type: ignore[assignment]  # spawned above
         self._waiting.add(flow)
         try:
             ready = self.wait(sock, conn.want, conn.deadline - self.context.now())

@@ -16,9 +16,9 @@ from wsgiserver.workers.readiness import Readiness
 
 # The pause between two rounds in which no socket had anything: it begins small and doubles.
 _FIRST_PAUSE: Final = 0.0001
-# It ends here, or where the rounds cost less than 1 % of the time.
-_LONGEST_PAUSE: Final = 0.02
-_SHARE: Final = 100
+# It ends where the rounds cost clearly less than 1 % of the time, between these bounds (seconds).
+_SHARE: Final = 200
+_LONGEST_PAUSE: Final = (0.02, 1.0)
 
 
 class TryAll:
@@ -70,6 +70,7 @@ class NonblockingWorker(Readiness):
             self._pause = 0.0
             return
         took = perf_counter() - began
-        longest = max(_LONGEST_PAUSE, _SHARE * took)
+        least, most = _LONGEST_PAUSE
+        longest = min(max(least, _SHARE * took), most)
         self._pause = min(max(2 * self._pause, _FIRST_PAUSE), longest)
         sleep(self._pause)
