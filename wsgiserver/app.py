@@ -101,7 +101,7 @@ def _arguments(call: ast.Call, spec: str) -> tuple[list[Any], dict[str, Any]]:
         named = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
     except (ValueError, TypeError, SyntaxError):
         raise AppError(
-            f"{spec!r}: the arguments of a factory must be literals, as in create_app('x', debug=True)"
+            f"{spec!r}: a factory takes literal arguments only, as in create_app('x', debug=True)"
         ) from None
     return positional, named
 
@@ -127,17 +127,22 @@ def _is_part(missing: str | None, name: str) -> bool:
 def _not_found(name: str, error: ModuleNotFoundError) -> str:
     parent, _, last = name.rpartition(".")
     if parent and "is not a package" in str(error):
-        return f"there is no module {name!r}: {parent!r} is not a package; did you mean {parent}:{last}?"
+        wrong = f"there is no module {name!r}: {parent!r} is not a package"
+        return f"{wrong}; did you mean {parent}:{last}?"
     folder = os.getcwd()
-    near = did_you_mean(name, _modules_in(folder))
+    near = did_you_mean(name, _modules_beside(parent))
     advice = near or "; start in its folder, or name that with --chdir or --pythonpath"
     return f"there is no module {error.name!r} in {folder} or on the module path{advice}"
 
 
-def _modules_in(folder: str) -> list[str]:
+def _modules_beside(parent: str) -> list[str]:
+    """The modules in the package `parent`, or in the current folder."""
     import pkgutil
 
-    return [module.name for module in pkgutil.iter_modules([folder])]
+    package = sys.modules.get(parent)
+    if package is not None:
+        return [module.name for module in pkgutil.iter_modules(package.__path__, parent + ".")]
+    return [module.name for module in pkgutil.iter_modules([os.getcwd()])]
 
 
 def _usual(module: ModuleType) -> Any:
@@ -196,7 +201,9 @@ def _no_attribute(found: Any, path: str, separator: str, step: str) -> str:
     what = f"module {path!r}" if inspect.ismodule(found) else repr(path)
     if near:
         return f"{what} has no {step!r}{near}"
-    candidates = [name for name in names if _may_be_application(getattr(found, name, None))]
+    # Only what a module holds can be looked at without running code of the application's.
+    held = vars(found) if inspect.ismodule(found) else {}
+    candidates = [name for name in names if _may_be_application(held.get(name))]
     there = f"; it has {', '.join(candidates[:5])}" if candidates else ""
     return f"{what} has no {step!r}{there}"
 
@@ -227,7 +234,7 @@ def _checked(found: Any, spec: str, *, made: bool = False) -> WSGIApplication:
     what = f"{spec!r} returned" if made else f"{spec!r} is"
     if inspect.iscoroutine(found):
         found.close()
-        raise AppError(f"{spec!r} is a coroutine function; a WSGI factory must not be async")
+        raise AppError(f"{what} a coroutine; the factory must not be async")
     if not callable(found):
         advice = "return the application" if made else "name a WSGI application"
         raise AppError(f"{what} {_kind_of(found)}, which cannot be called; {advice}")
@@ -238,9 +245,9 @@ def _checked(found: Any, spec: str, *, made: bool = False) -> WSGIApplication:
         )
     if inspect.isclass(found) and not hasattr(found, "__iter__"):
         raise AppError(f"{what} a class; did you mean an instance of it, {spec}()?")
+    if not made and inspect.isroutine(found) and _needs_nothing(found):
+        raise AppError(f"{what} a function that needs no arguments; did you mean {spec}()?")
     if not _takes(found, 2):
-        if not made and _takes(found, 0):
-            raise AppError(f"{what} a function without arguments; did you mean {spec}()?")
         raise AppError(f"{what} {_kind_of(found)}, which does not take (environ, start_response)")
     app: WSGIApplication = found
     return app
@@ -265,6 +272,17 @@ def _takes(function: Any, count: int) -> bool:
     except ValueError:  # written in C without a signature
         return count == 2
     return True
+
+
+def _needs_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a function can do without arguments, as a factory may and an application cannot.
+
+    One that takes any arguments (`*args`) is a decorator's and tells nothing.
+    """
+    if not _takes(function, 0):
+        return False
+    parameters = inspect.signature(function).parameters.values()
+    return all(each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters)
 
 
 def _kind_of(value: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wsgiserver import options
 from wsgiserver.options import TCP, Address, Inherited, IPNetwork, Kind, Unix
@@ -27,6 +27,7 @@ __all__ = [
     "Option",
     "Unix",
     "load",
+    "show",
 ]
 
 WORKER_MODELS: Final = (
@@ -49,8 +50,7 @@ class ConfigError(Exception):
     """A setting cannot be used; the text is one line: where it came from, what, what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """What is known of an option beside its type; name and default come from its field."""
 
     group: str
@@ -70,6 +70,29 @@ class Option:
     def flag(self) -> str:
         """Its long flag; the application is positional and has none."""
         return "--" + self.name.replace("_", "-") if self.name != "app" else "APP"
+
+    @property
+    def all_flags(self) -> list[str]:
+        """Its flags as the help shows them: the short one, its own, other long ones."""
+        own = [self.flag, f"--no-{self.flag[2:]}"] if self.is_flag else [self.flag]
+        return sorted([*own, *self.flags], key=lambda flag: flag.startswith("--"))
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is switched on and off without a value."""
+        return self.kind is options.FLAG
+
+    @property
+    def shown_default(self) -> str:
+        """Its default for people."""
+        if self.default in (None, "", ()):
+            return "none"
+        items = self.default if isinstance(self.default, tuple) else (self.default,)
+        return ", ".join(map(self.kind.show, items))
+
+    def literal(self, value: Any) -> str:
+        """A value of it, not None, as TOML."""
+        return f"0o{value:03o}" if self.kind is options.OCTAL else options.to_toml(value)
 
 
 def _option(
@@ -431,7 +454,7 @@ class Config:
 
 
 OPTIONS: Final[dict[str, Option]] = {
-    each.name: replace(each.metadata["option"], name=each.name, default=each.default)
+    each.name: each.metadata["option"]._replace(name=each.name, default=each.default)
     for each in fields(Config)
 }
 _NAMES: Final = {
@@ -472,8 +495,8 @@ def _check_path(config: Config, name: str, where: str) -> None:
 def _parsed(option: Option, raw: object, where: str) -> Any:
     try:
         return option.kind.parse(raw)
-    except ValueError as problem:
-        shown = raw[0] if isinstance(raw, tuple | list) and len(raw) == 1 else raw
+    except options.Unusable as problem:
+        shown = problem.item[0] if problem.item else raw
         raise ConfigError(f"{where}: {shown!r} {problem}") from None
 
 
@@ -491,6 +514,20 @@ def _by_name(values: Mapping[str, Any], where: Callable[[str], str]) -> dict[str
     return given
 
 
+def show(config: Config, sources: Mapping[str, str]) -> str:
+    """All settings as a TOML file that can be read back, each with where its value came from."""
+    lines: list[str] = []
+    heading = ""
+    for name, option in OPTIONS.items():
+        if option.group != heading:
+            heading = option.group
+            lines += ["", f"# {heading}"] if lines else [f"# {heading}"]
+        value = getattr(config, name)
+        setting = f"{name} = {option.literal(value)}" if value is not None else f"# {name} = unset"
+        lines.append(f"{setting}  # {sources.get(name, 'default')}")
+    return "\n".join(lines) + "\n"
+
+
 def _argument(key: str) -> str:
     return f"argument {key}"
 
@@ -504,14 +541,14 @@ def _variable(key: str) -> str:
 
 
 # A service named "wsgiserver" makes Kubernetes and Docker set variables like these; not options.
-_LINK_VARIABLE = re.compile(r"SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP)(_.*)?)?")
+_LINK_VARIABLE: Final = r"SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP)(_.*)?)?"
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, _Given]:
     values = {}
     for variable, value in environ.items():
         name = variable.removeprefix(ENVIRON_PREFIX)
-        if name in (variable, "CONFIG") or _LINK_VARIABLE.fullmatch(name):
+        if name in (variable, "CONFIG") or re.fullmatch(_LINK_VARIABLE, name):
             continue
         values[name.lower()] = value
     return _by_name(values, _variable)
@@ -542,7 +579,9 @@ def _table(file: Path) -> Any:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}") from None
+        raise ConfigError(
+            f"{file}: cannot be read: {error.strerror or error}; check --config"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: is not UTF-8 text; a TOML file must be") from None
     except tomllib.TOMLDecodeError as error:

@@ -83,7 +83,7 @@ class Context:
         self.head_timeout = config.head_timeout
         self.body_timeout = config.body_timeout
         self.write_timeout = config.write_timeout
-        self.linger_timeout = 2.0
+        self.linger_timeout = 5.0  # nginx's lingering_timeout
         self.limit_request_line = config.limit_request_line
         self.limit_request_fields = config.limit_request_fields
         self.limit_request_field_size = config.limit_request_field_size

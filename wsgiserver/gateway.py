@@ -41,7 +41,12 @@ class FileWrapper:
 
     :param file: an object with `read(size)`. :param block_size: bytes per block when it has to
         be read after all.
+
+    A file sent whole ends at the response's Content-Length at the latest, so that a range can be
+    sent like a file: `honours_content_length` tells that to middleware.
     """
+
+    honours_content_length = True
 
     def __init__(self, file: Any, block_size: int = 65536) -> None:
         self.file = file

@@ -1,20 +1,21 @@
 """How the text or TOML value of an option becomes a Python value: one `Kind` for each sort of option.
 
 A kind's `parse` takes what a user wrote (a string, or a native value from TOML or Python), also
-its own result, and raises `ValueError` with the rest of a sentence: "... is not a whole number;
+its own result, and raises `Unusable` with the rest of a sentence: "... is not a whole number;
 give 1 to 1024". Who calls it puts the value and where it came from in front.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -25,20 +26,27 @@ _LONGEST_UNIX_PATH: Final = 107 if sys.platform == "linux" else 103
 _LONGEST_DURATION: Final = 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """A sort of option.
+class Unusable(Exception):
+    """A value cannot be used; see the module. `item` holds the one of a list that is meant."""
 
-    parse: see the module.
-    metavar: what stands for the value in the help ("SECONDS").
-    takes: the accepted values, units and limits in words, for the help and the settings page.
-    many: the value is a tuple; on the command line the flag may be repeated.
-    """
+    def __init__(self, problem: str, *item: object) -> None:
+        super().__init__(problem)
+        self.item = item
+
+
+class Kind(NamedTuple, Generic[T]):
+    """A sort of option."""
 
     parse: Callable[[object], T]
+    """See the module."""
     metavar: str
+    """What stands for the value in the help ("SECONDS")."""
     takes: str
+    """The accepted values, units and limits in words, for the help and the settings page."""
     many: bool = False
+    """The value is a tuple; on the command line the flag may be repeated."""
+    show: Callable[[T], str] = str
+    """A value, or the item of a tuple, for people."""
 
 
 # --- addresses ------------------------------------------------------------------------------------
@@ -77,7 +85,9 @@ class Inherited:
 
 Address = TCP | Unix | Inherited
 
-_TCP = re.compile(r"(?:tcp://)?(?:\[(?P<v6>[^\]]*)\]|(?P<host>[A-Za-z0-9._*-]*))(?::(?P<port>.*))?")
+# Patterns are kept as text: compiling them takes longer than the rest of this module, and a start
+# seldom needs more than one (re.fullmatch remembers it then).
+_TCP: Final = r"(?:tcp://)?(?:\[(?P<v6>[^\]]*)\]|(?P<host>[A-Za-z0-9._*-]*))(?::(?P<port>.*))?"
 
 
 def parse_address(value: object) -> Address:
@@ -90,30 +100,30 @@ def parse_address(value: object) -> Address:
     if text.startswith("fd://"):
         fd = text.removeprefix("fd://")
         if not re.fullmatch(r"[0-9]{1,9}", fd):
-            raise ValueError("has no file descriptor number; give for example fd://3")
+            raise Unusable("has no file descriptor number; give for example fd://3")
         return Inherited(int(fd))
     return _tcp(text)
 
 
 def _tcp(text: str) -> TCP:
     if _is_v6(text):
-        raise ValueError(f"is ambiguous; write [{text}] or [{text}]:{DEFAULT_PORT}")
-    match = _TCP.fullmatch(text)
-    if match is None or text in ("", ":"):
-        raise ValueError("is no address; give HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
+        raise Unusable(f"is ambiguous; write [{text}] or [{text}]:{DEFAULT_PORT}")
+    match = re.fullmatch(_TCP, text)
+    if match is None or text in ("", ":") or (match["port"] or "").startswith("//"):
+        raise Unusable("is no address; give HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N")
     if match["host"] and match["host"].isdigit() and match["port"] is None:
-        raise ValueError(f"has no host; for a port on all interfaces write :{text}")
+        raise Unusable(f"has no host; for a port on all interfaces write :{text}")
     if match["v6"] is not None and not _is_v6(match["v6"]):
-        raise ValueError("has no IPv6 address within its brackets; give for example [::1]:8000")
+        raise Unusable("has no IPv6 address within its brackets; give for example [::1]:8000")
     host = match["v6"] or match["host"]
     port = DEFAULT_PORT if match["port"] is None else _port(match["port"])
     # Nothing before the port means all interfaces, as in gunicorn.
-    return TCP("0.0.0.0" if host in ("", "*") else host, port)  # noqa: S104
+    return TCP("0.0.0.0" if host in ("", "*") else host, port)
 
 
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise ValueError("has no valid port; give 0 to 65535, 0 for a free one")
+        raise Unusable("has no valid port; give 0 to 65535, 0 for a free one")
     return int(text)
 
 
@@ -127,9 +137,9 @@ def _is_v6(text: str) -> bool:
 
 def _unix_path(path: str) -> str:
     if not path or "\0" in path:
-        raise ValueError("has no path; give for example unix:/run/wsgiserver.sock")
+        raise Unusable("has no path; give for example unix:/run/wsgiserver.sock")
     if len(os.fsencode(path)) > _LONGEST_UNIX_PATH:
-        raise ValueError(f"is too long for a socket; a path has at most {_LONGEST_UNIX_PATH} bytes")
+        raise Unusable(f"is too long for a socket; a path has at most {_LONGEST_UNIX_PATH} bytes")
     return path
 
 
@@ -145,8 +155,8 @@ def parse_network(value: object) -> IPNetwork:
     try:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError("is no IP address or network; give for example 10.0.0.0/8") from None
-    raise ValueError(f"has bits set right of its prefix; write {meant}")
+        raise Unusable("is no IP address or network; give for example 10.0.0.0/8") from None
+    raise Unusable(f"has bits set right of its prefix; write {meant}")
 
 
 _EVERYONE: Final = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -155,7 +165,7 @@ _EVERYONE: Final = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/
 def parse_networks(value: object) -> tuple[IPNetwork, ...]:
     """Networks separated by commas, or a list; `*` stands for every address."""
     items = split(value, ",")
-    return _EVERYONE if items == ["*"] else tuple(parse_network(item) for item in items)
+    return _EVERYONE if items == ["*"] else _each(items, parse_network)
 
 
 # --- scalars --------------------------------------------------------------------------------------
@@ -166,9 +176,9 @@ def parse_text(value: object) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise ValueError("is not text; put it in quotes")
+        raise Unusable("is not text; put it in quotes")
     if re.search(r"[\0\r\n]", value):
-        raise ValueError("has a line break or a NUL in it; leave it out")
+        raise Unusable("has a line break or a NUL in it; leave it out")
     return value
 
 
@@ -181,7 +191,7 @@ def parse_flag(value: object) -> bool:
         return True
     if text in ("0", "false", "no", "off"):
         return False
-    raise ValueError("is neither true nor false")
+    raise Unusable("is neither true nor false")
 
 
 def number(least: int, most: int) -> Kind[int]:
@@ -192,15 +202,15 @@ def number(least: int, most: int) -> Kind[int]:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"is not a whole number; give {takes}")
+            raise Unusable(f"is not a whole number; give {takes}")
         if not least <= value <= most:
-            raise ValueError(f"is out of range; give {takes}")
+            raise Unusable(f"is out of range; give {takes}")
         return value
 
     return Kind(parse, "NUMBER", takes)
 
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|min|h)?")
+_DURATION: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|min|h)?"
 _SECONDS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -209,18 +219,19 @@ def duration(*, zero: bool = False) -> Kind[float]:
     least = "0" if zero else "more than 0"
 
     def parse(value: object) -> float:
-        if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip().lower())):
+        if isinstance(value, str) and (match := re.fullmatch(_DURATION, value.strip().lower())):
             value = float(match[1]) * _SECONDS[match[2]]
         if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
-            raise ValueError("is not a duration; give seconds, or for example 500ms, 90s, 2m, 1h")
+            raise Unusable("is not a duration; give seconds, or for example 500ms, 90s, 2m, 1h")
         if not (value > 0 or (zero and value == 0)) or value > _LONGEST_DURATION:
-            raise ValueError(f"is out of range; give {least} and at most 24h")
+            raise Unusable(f"is out of range; give {least} and at most 24h")
         return float(value)
 
-    return Kind(parse, "DURATION", f"seconds, or `500ms`, `90s`, `2m`, `1h`; {least}, at most 24h")
+    takes = f"seconds, or `500ms`, `90s`, `2m`, `1h`; {least}, at most 24h"
+    return Kind(parse, "DURATION", takes, show=lambda seconds: f"{seconds:g}s")
 
 
-_SIZE = re.compile(r"([0-9]{1,15})\s*(?:([kmgt])(ib|b)?|b)?", re.IGNORECASE)
+_SIZE: Final = r"([0-9]{1,15})\s*(?:([kmgt])(ib|b)?|b)?"
 
 
 def size(least: int, most: int) -> Kind[int]:
@@ -228,17 +239,17 @@ def size(least: int, most: int) -> Kind[int]:
     takes = f"{least} to {show_size(most)}"
 
     def parse(value: object) -> int:
-        if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-            decimal = (match[3] or "").lower() == "b"
-            power = "_kmgt".index((match[2] or "_").lower())
+        if isinstance(value, str) and (match := re.fullmatch(_SIZE, value.strip().lower())):
+            decimal = match[3] == "b"
+            power = "_kmgt".index(match[2] or "_")
             value = int(match[1]) * (1000 if decimal else 1024) ** power
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError("is not a size; give bytes, or for example 64k, 10MB, 10MiB")
+            raise Unusable("is not a size; give bytes, or for example 64k, 10MB, 10MiB")
         if not least <= value <= most:
-            raise ValueError(f"is out of range; give {takes} bytes")
+            raise Unusable(f"is out of range; give {takes} bytes")
         return value
 
-    return Kind(parse, "BYTES", f"bytes, or `64k`, `10MB`, `10MiB`; {takes}")
+    return Kind(parse, "BYTES", f"bytes, or `64k`, `10MB`, `10MiB`; {takes}", show=show_size)
 
 
 def show_size(count: int) -> str:
@@ -259,7 +270,7 @@ def choice(names: tuple[str, ...], aliases: Mapping[str, str] | None = None) -> 
         found = known.get(value.strip().lower()) if isinstance(value, str) else None
         if found is None:
             near = did_you_mean(str(value).lower(), known)
-            raise ValueError(f"is not one of {', '.join(names)}{near}")
+            raise Unusable(f"is not one of {', '.join(names)}{near}")
         return found
 
     return Kind(parse, "NAME", takes)
@@ -272,7 +283,7 @@ def parse_octal(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{1,6}", value.strip()):
         value = int(value, 8)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
-        raise ValueError("is not an octal mask; give 000 to 777, for example 022")
+        raise Unusable("is not an octal mask; give 000 to 777, for example 022")
     return value
 
 
@@ -280,7 +291,7 @@ def parse_header_value(value: object) -> str:
     """A field value (RFC 9110 §5.5) of visible ASCII and spaces, also empty."""
     text = parse_text(value)
     if not re.fullmatch(r"(?:[!-~](?:[ -~]*[!-~])?)?", text):
-        raise ValueError("cannot stand in a header; give visible ASCII characters")
+        raise Unusable("cannot stand in a header; give visible ASCII characters")
     return text
 
 
@@ -292,9 +303,9 @@ def parse_url_path(value: object) -> str:
     path = "/" + "/".join(part for part in text.split("/") if part) + "/"
     path = path if path != "//" else "/"
     if re.search(r"[\s?#%]|[^ -~]|/\.{1,2}/", path):
-        raise ValueError("is not a URL path; give for example /static/, without escapes")
+        raise Unusable("is not a URL path; give for example /static/, without escapes")
     if path != text:
-        raise ValueError(f"must begin and end with one slash; write {path}")
+        raise Unusable(f"must begin and end with one slash; write {path}")
     return text
 
 
@@ -319,9 +330,9 @@ def _account(value: object, module: str, function: str, what: str) -> str:
     try:
         getattr(import_module(module), function)(text)
     except ImportError:
-        raise ValueError(f"cannot be used: this system has no {what}s to change to") from None
+        raise Unusable(f"cannot be used: this system has no {what}s to change to") from None
     except KeyError:
-        raise ValueError(f"is no {what} of this system; give a name from it, or a number") from None
+        raise Unusable(f"is no {what} of this system; give a name from it, or a number") from None
     return text
 
 
@@ -340,21 +351,31 @@ def split(value: object, separators: str) -> list[object]:
     return items
 
 
+def _each(items: Iterable[object], parse: Callable[[object], T]) -> tuple[T, ...]:
+    parsed = []
+    for item in items:
+        try:
+            parsed.append(parse(item))
+        except Unusable as problem:
+            raise Unusable(str(problem), item) from None
+    return tuple(parsed)
+
+
 def parse_addresses(value: object) -> tuple[Address, ...]:
     """One or more addresses, separated by commas or spaces, or a list."""
-    addresses = tuple(parse_address(item) for item in split(value, ", "))
+    addresses = _each(split(value, ", "), parse_address)
     if not addresses:
-        raise ValueError(f"names no address; give for example 127.0.0.1:{DEFAULT_PORT}")
+        raise Unusable(f"names no address; give for example 127.0.0.1:{DEFAULT_PORT}")
     for index, address in enumerate(addresses):
         free = isinstance(address, TCP) and address.port == 0
         if not free and address in addresses[:index]:
-            raise ValueError(f"names {address} twice; leave one out")
+            raise Unusable(f"names {address} twice; leave one out")
     return addresses
 
 
 def parse_paths(value: object) -> tuple[str, ...]:
     """Paths separated by commas, or a list."""
-    return tuple(parse_text(item) for item in split(value, ","))
+    return _each(split(value, ","), parse_text)
 
 
 def parse_pairs(value: object) -> tuple[str, ...]:
@@ -364,14 +385,25 @@ def parse_pairs(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [line for line in value.splitlines() if line.strip()]
     if not isinstance(value, Iterable) or isinstance(value, bytes):
-        raise ValueError("is not a list of NAME=VALUE")
+        raise Unusable("is not a list of NAME=VALUE")
     pairs: dict[str, str] = {}
     for item in value:
         name, equals, _ = item.partition("=") if isinstance(item, str) else ("", "", "")
         if not equals or not name.strip() or "\0" in item:
-            raise ValueError(f"is not of the form NAME=VALUE ({item!r})")
+            raise Unusable("is not of the form NAME=VALUE", item)
         pairs[name] = item
     return tuple(pairs.values())
+
+
+def to_toml(value: object) -> str:
+    """A parsed value as a TOML literal that `parse` takes back."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(to_toml(item) for item in value)}]"
+    if isinstance(value, int | float):
+        return f"{value:.15g}"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = str) -> str:
@@ -384,7 +416,7 @@ def did_you_mean(word: str, known: Iterable[str], show: Callable[[str], str] = s
 
 FILE: Final = Kind(parse_text, "FILE", "path of a file")
 FOLDER: Final = Kind(parse_text, "FOLDER", "path of a folder")
-FLAG: Final = Kind(parse_flag, "", "true or false")
+FLAG: Final = Kind(parse_flag, "", "true or false", show=to_toml)
 ADDRESSES: Final = Kind(
     parse_addresses,
     "ADDRESS",

@@ -182,10 +182,16 @@ class Readiness(Worker):
         tick = int(now / _TICK)
         due = [at for at in self._wheel if at <= tick]
         self._swept = tick
+        horizon = now + self._shortest
+        later = self._wheel.setdefault(int(horizon / _TICK) + 1, []) if due else []
         for at in due:
-            for fd, entry in self._wheel.pop(at):
+            for item in self._wheel.pop(at):
+                fd, entry = item
                 if self._entries.get(fd) is entry:
-                    self._look_at(fd, entry, now)
+                    if entry.conn.deadline >= horizon:
+                        later.append(item)  # hot: an idle connection, most of ten thousand
+                    else:
+                        self._look_at(fd, entry, now)
         if not self._accepting and self._by_fd and now >= self._accept_again:
             if len(self._entries) < self.most:
                 self._watch_listeners(True)
