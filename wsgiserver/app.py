@@ -329,7 +329,7 @@ def _line(error: BaseException) -> str:
 
 
 def with_files(app: WSGIApplication | None, root: str, prefix: str) -> WSGIApplication:
-    """Serve the files below the folder `root` under `prefix`, and the rest by `app` if there is one.
+    """Serve the files below the folder `root` under `prefix`, and the rest by `app`, if given.
 
     :raises AppError: the folder cannot be served.
     """

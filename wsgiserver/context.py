@@ -1,4 +1,4 @@
-"""What all connections of one worker share: the application, the settings as plain attributes, memos.
+"""What all connections of one worker share: application, settings as plain attributes, memos.
 
 A `Context` is made once, before the loop. The hot path reads its attributes and never a `Config`.
 """

@@ -136,7 +136,7 @@ def close_listeners(sockets: Iterable[socket.socket], unlink: Iterable[Address] 
 
 
 def url_of(sock: socket.socket) -> str:
-    """Where a listening socket is reached: `http://127.0.0.1:8000`, `http://[::1]:8000`, `unix:/x`."""
+    """Where a listening socket is reached: `http://127.0.0.1:8000`, `unix:/run/x.sock`."""
     address = sock.getsockname()
     if not isinstance(address, tuple):
         return f"unix:{os.fsdecode(address)}"

@@ -1,4 +1,4 @@
-"""How the text or TOML value of an option becomes a Python value: one `Kind` for each sort of option.
+"""How the text or TOML value of an option becomes a Python value: a `Kind` for each sort.
 
 A kind's `parse` takes what a user wrote (a string, or a native value from TOML or Python), also
 its own result, and raises `Unusable` with the rest of a sentence: "... is not a whole number;

@@ -290,6 +290,6 @@ def _translated(pattern: str) -> str:
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
     return "".join(
         _WILDCARDS.get(part)
-        or (part if part.startswith("[") and len(part) > 1 else re.escape(part))
+        or (part.replace("[!", "[^", 1) if part[:1] == "[" and len(part) > 1 else re.escape(part))
         for part in parts
     )

@@ -1,4 +1,4 @@
-"""A request as it comes in: its head, assembled, judged and made into environ; and its body, stored.
+"""A request as it comes in: its head, assembled, judged and made into environ; its body, stored.
 
 The readers know no socket and no time. They are told what came and say when they have a whole.
 """
@@ -205,7 +205,7 @@ class BodyReader:
     def _store(self, content: bytes) -> None:
         self.size += len(content)
         if self.size > self._spool_size and isinstance(self.file, BytesIO):
-            spool = TemporaryFile(dir=self._spool_dir)  # noqa: SIM115: closed with the request
+            spool = TemporaryFile(dir=self._spool_dir)  # noqa: SIM115  closed with the request
             spool.write(self.file.getbuffer())
             self.file = spool
         self.file.write(content)

@@ -219,13 +219,13 @@ def _address(sock: socket.socket) -> Address:
 
 
 class PidFile:
-    """A file with the process id while the server runs; a file of a process that ended is replaced."""
+    """A file with the process id while the server runs; one of a process that ended is replaced."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def __enter__(self) -> PidFile:
-        """:raises ConfigError: another process lives under the file's id, or it cannot be written."""
+        """:raises ConfigError: a process with the file's id lives, or it cannot be written."""
         try:
             with open(self._path, encoding="ascii") as file:
                 pid = int(file.read())

@@ -68,7 +68,7 @@ CHUNK_LINE = re.compile(
 # How a chunk line that is not complete yet must begin.
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:[ \t;\r]|\Z)")
 
-# PEP 3333 on the way out: status "200 OK"; header names are tokens, values have no control character.
+# PEP 3333 on the way out: status "200 OK"; names are tokens, values have no control character.
 STATUS = re.compile(r"([2-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?")
 FIELD_NAME = re.compile(TCHAR.decode("ascii") + r"++")
 FIELD_VALUE = re.compile(VALUE_CHAR.decode("latin-1") + r"*+")

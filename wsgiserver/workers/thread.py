@@ -12,7 +12,7 @@ from wsgiserver.workers.base import Blocking
 
 
 class ThreadWorker(Blocking):
-    """Starts a thread for each connection, up to `most` of them; the next clients wait in the backlog."""
+    """Starts a thread for each connection, up to `most`; the next clients wait in the backlog."""
 
     multithread: ClassVar[bool] = True
 

@@ -1,0 +1,1 @@
+"""Benchmarks: the project beside its peers on this machine (`python -m benchmarks --help`)."""
