@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,17 @@ from tests.support.wire import TIMEOUT, Address, Wire
 ROOT: Final = Path(__file__).parent.parent.parent
 # What must not stand in a log unless the test asked for it.
 _FAULT: Final = re.compile(r"Traceback|Warning:|Exception ignored|Fatal Python|never awaited")
+
+
+def _has_v6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+_HAS_V6: Final = _has_v6()
 
 
 class Lines:
@@ -92,7 +104,7 @@ class Server:
         self._seen = 0
         settings = {
             "worker_model": model,
-            "bind": ["127.0.0.1:0", f"unix:{self.unix_path}"],
+            "bind": ["127.0.0.1:0", f"unix:{self.unix_path}", *(["[::1]:0"] if _HAS_V6 else [])],
             "access_log": "-",
             "limit_request_body": 3 << 20,
             **options,
@@ -121,9 +133,8 @@ class Server:
             line = self.output.wait_for(r"\{.*\}\n")[0]
         except AssertionError as error:
             raise AssertionError(f"the server did not start: {self.log.text}") from error
-        self.log.wait_for("listening on unix:")
         return [
-            tuple(address) if isinstance(address, list) else address
+            (address[0], address[1]) if isinstance(address, list) else address
             for address in json.loads(line)["addresses"]
         ]
 
