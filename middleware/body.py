@@ -29,6 +29,9 @@ class FileSlice(io.FileIO):
     must break the connection, for nothing else tells the client.
     """
 
+    # Tells a server that sends by descriptor that it gets the same bytes as from read().
+    fileno_is_content = True
+
     def __init__(self, fd: int, offset: int, count: int) -> None:
         super().__init__(fd, "rb")
         self._stop = offset + count

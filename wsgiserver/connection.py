@@ -138,6 +138,8 @@ class Connection:
                 self.minor = memo.minor
                 self.head_only = memo.head_only
                 self.keep = self._asked_keep = memo.keep
+                if self._context.journal.access is not None:
+                    self._started = self._context.now()
                 return self._ready(memo.environ.copy(), BytesIO())
         try:
             return self._receive(data)
@@ -187,6 +189,8 @@ class Connection:
         """The deadline passed; what that means depends on the state alone."""
         state = self._state
         if state in (HEAD, BODY):
+            if self.out:
+                return self._closed()  # within 100 Continue there is no place for an answer
             return self._refuse(RequestTimeout("the request was not complete in time."))
         if state in (STREAM, LAST):
             return self._abort()
@@ -233,6 +237,16 @@ class Connection:
             return self.want
         if self._state in (STREAM, LAST):
             return self._abort()
+        if self._state is BODY and self._context.journal.access is not None:
+            self._log_access("-", 0, (), True)
+        return self._closed()
+
+    def broken(self, error: Exception) -> Want:
+        """A fault of the server's own: it costs this connection, not the worker."""
+        self._context.journal.server_failed(self.peer.address, error)
+        response, self.reset = self._response, True
+        if response is not None:
+            self._close_response(response)
         return self._closed()
 
     # -- receiving
@@ -254,8 +268,10 @@ class Connection:
 
     def _receive_head(self, data: bytes) -> Want:
         context, reader = self._context, self._reader
-        self.head_only = False
-        request = reader.feed(data)
+        try:
+            request = reader.feed(data)
+        finally:
+            self.head_only = reader.head_only
         if request is None:
             if self._state is IDLE and reader.begun:
                 self._state = HEAD
@@ -263,8 +279,9 @@ class Connection:
             self.want = READ
             return READ
         self._fresh = False
+        if context.journal.access is not None:
+            self._started = context.now()
         self.minor = request.minor
-        self.head_only = request.head_only
         self.keep = self._asked_keep = request.keep
         self._environ = request.environ
         waits = framing.expects_continue(request.minor, request.fields)
@@ -300,8 +317,6 @@ class Connection:
     # -- running the application
 
     def _ready(self, environ: Environ, body: IO[bytes]) -> Want:
-        if self._context.journal.access is not None:
-            self._started = self._context.now()
         environ["wsgi.input"] = body
         self._environ = environ
         self._state = READY
@@ -317,7 +332,9 @@ class Connection:
         try:
             self.out = response.begin(context.app(environ, response.start_response))
             return self._handed_out(response)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
             return self._failed(error)
 
     def _pull(self) -> Want:
@@ -326,11 +343,16 @@ class Connection:
         try:
             self.out = response.next_block()
             return self._handed_out(response)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
             return self._failed(error)
 
     def _handed_out(self, response: Response) -> Want:
         """Some of the answer is in `out`; find out what follows it."""
+        if response.request is None:  # a write() failed, and the application went on all the same
+            self._close_response(response)
+            return self._abort()
         if response.file is not None:
             self.file, response.file = response.file, None
             self._state = LAST
@@ -343,6 +365,7 @@ class Connection:
         else:
             self._state = STREAM
         if self.out or self.file is not None:
+            response.begun = True
             self.deadline = self._context.now() + self._context.write_timeout
             self.want = WRITE
             return WRITE
@@ -351,12 +374,16 @@ class Connection:
     def push(self, data: bytes) -> None:
         """Send now, from within the application (PEP 3333's write, RFC 8297's early hints).
 
-        :raises ClientDisconnected: that was not possible.
+        :raises ClientDisconnected: that was not possible; nothing is ever sent after that.
         """
+        response = self._response
+        assert response is not None
         self.out = data
+        response.begun = response.committed
         try:
             self._context.flush(self, self._carrier)
         except OSError as error:
+            response.request = None
             raise ClientDisconnected("the client is gone") from error
         finally:
             self.out = b""
@@ -369,14 +396,16 @@ class Connection:
         if not isinstance(error, ClientDisconnected):
             self._context.journal.application_failed(environ, error)
         self._close_response(response)
-        if not response.committed:
+        if not response.begun and response.request is not None:
             return self._refuse(InternalServerError("the application failed."))
         return self._abort()
 
     def _close_response(self, response: Response) -> None:
         try:
             response.close()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._context.journal.application_failed(self._environ or {}, error)
 
     def _close_iterable(self) -> Want:
@@ -454,16 +483,16 @@ class Connection:
         context = self._context
         if error.status != InternalServerError.status:  # that one was told with its traceback
             context.journal.refused(self.peer.address, error)
-        body = error.body()
+        body = b"" if self.head_only else error.body()
         self.out = (
             f"HTTP/1.1 {error.status_line}\r\nContent-Type: text/plain\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+            f"Content-Length: {len(error.body())}\r\nConnection: close\r\n"
         ).encode("ascii") + b"%b%b\r\n%b" % (
             f"Server: {context.server_header}\r\n".encode("latin-1")
             if context.server_header
             else b"",
             context.date_line(),
-            b"" if self.head_only else body,
+            body,
         )
         if context.journal.access is not None:
             self._log_access(error.status_line, len(body), (), False)
@@ -492,6 +521,8 @@ class Connection:
         """The answer cannot be completed: end it so that the client can tell."""
         response = self._response
         assert response is not None
+        unsent = len(self.out) + (self.file.count if self.file is not None else 0)
+        response.sent = max(response.sent - unsent, 0)
         self.out, self.file = b"", None
         self.reset = response.delimited_by_close
         if self._context.journal.access is not None:

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from wsgiserver.clock import Clock
 from wsgiserver.gateway import Environ, FileWrapper, Headers
@@ -40,8 +40,10 @@ class Journal(Protocol):
     access: AccessLog | None
 
     def application_failed(self, environ: Environ, error: BaseException) -> None: ...
+    def server_failed(self, peer: str, error: BaseException) -> None: ...
     def response_wrong(self, environ: Environ, text: str) -> None: ...
     def refused(self, peer: str, error: HTTPError) -> None: ...
+    def hop_by_hop(self, names: tuple[str, ...]) -> None: ...
     def fields_dropped(self, peer: str, names: tuple[str, ...]) -> None: ...
 
 
@@ -76,6 +78,7 @@ class Context:
         self.now = self.clock.now
         self.date_line = self.clock.date_line
         self.draining = False
+        self.persistent = config.keep_alive > 0  # whether an answer may leave a connection open
         self.blocked = 0  # how often a socket had nothing to give or take; see nonblocking.py
         # How bytes are sent at once from within the application; the worker sets it.
         self.flush: Callable[[Connection, Any], None] = _cannot_flush
@@ -125,14 +128,21 @@ class Context:
         try:
             head = self._heads.get(key)
         except TypeError:  # headers given as lists instead of tuples cannot be looked up
-            return ResponseHead(status, headers, self.server_header)
+            return ResponseHead(status, cast("Headers", key[1:]), self.server_header)
         if head is None:
-            head = ResponseHead(status, headers, self.server_header)
+            head = ResponseHead(status, cast("Headers", key[1:]), self.server_header)
+            if head.dropped:
+                self.journal.hop_by_hop(head.dropped)
             if len(head.prefix) <= _LONGEST_HEAD:
                 if len(self._heads) >= _MOST_HEADS:
                     self._heads.clear()
                 self._heads[key] = head
         return head
+
+    def drain(self) -> None:
+        """The worker stops: from now on answers close their connections."""
+        self.draining = True
+        self.persistent = False
 
     def trusts(self, address: str) -> bool:
         """Whether a peer may speak for its client (`forwarded_allow_ips`); unix sockets may."""

@@ -55,6 +55,8 @@ def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
         return conn.blocked()
     except OSError as error:
         return conn.lost(error)
+    except Exception as error:
+        return conn.broken(error)
     return want
 
 

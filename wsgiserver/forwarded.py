@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from wsgiserver.http import grammar
 from wsgiserver.http.errors import BadRequest
+from wsgiserver.http.head import valid_host
 
 _TOKEN = grammar.TOKEN.pattern.decode("ascii")
 # RFC 7239 §4: forwarded-pair = token "=" ( token / quoted-string ); unquoted `:` and `[` are wrong
@@ -28,7 +29,7 @@ _FIELDS: Final = (
     "HTTP_X_FORWARDED_HOST",
 )
 
-Hop = dict[str, str]  # "for", "proto", "host"
+Hop = dict[str, str]  # "for", "port" (of it), "proto", "host"
 
 
 def apply_forwarded(environ: dict[str, Any], trusts: Callable[[str], bool]) -> None:
@@ -41,8 +42,10 @@ def apply_forwarded(environ: dict[str, Any], trusts: Callable[[str], bool]) -> N
     """
     if not any(key in environ for key in _FIELDS) or not trusts(environ["REMOTE_ADDR"]):
         return
-    forwarded = environ.get("HTTP_FORWARDED")
-    hops = _forwarded(forwarded) if forwarded is not None else _x_forwarded(environ)
+    # Most proxies write X-Forwarded-* and pass on a Forwarded that the client made up; so it counts
+    # only where it stands alone.
+    only_forwarded = not any(key in environ for key in _FIELDS[1:])
+    hops = _forwarded(environ["HTTP_FORWARDED"]) if only_forwarded else _x_forwarded(environ)
     _set_client(environ, _client_hop(hops, trusts))
 
 
@@ -50,7 +53,9 @@ def _client_hop(hops: list[Hop], trusts: Callable[[str], bool]) -> Hop:
     """The hop that describes the client: walk from the right over the trusted ones."""
     chosen: Hop = {}
     for hop in reversed(hops):
-        chosen = {**chosen, **hop}
+        if "for" in hop:
+            chosen.pop("port", None)  # it belonged to the last proxy
+        chosen.update(hop)
         address = hop.get("for")
         if address is None or not _is_address(address) or not trusts(address):
             break
@@ -67,7 +72,7 @@ def _set_client(environ: dict[str, Any], hop: Hop) -> None:
             raise BadRequest("a proxy forwarded a scheme other than http and https.")
         environ["wsgi.url_scheme"] = hop["proto"].lower()
     if "host" in hop:
-        if not grammar.HOST.fullmatch(hop["host"]):
+        if not valid_host(hop["host"]):
             raise BadRequest("a proxy forwarded a host that is not valid.")
         environ["HTTP_HOST"] = hop["host"]
 
@@ -86,6 +91,8 @@ def _node(text: str) -> Hop:
     if match is None:
         return {"for": text}
     address, port = match[1] or match[3], match[2] or match[4]
+    if port and int(port) > 65535:
+        raise BadRequest("a proxy forwarded a port above 65535.")
     return {"for": address, "port": port} if port else {"for": address}
 
 
@@ -102,12 +109,13 @@ def _forwarded(value: str) -> list[Hop]:
             name = match[1].lower()
             if name == "for":
                 hop.update(_node(text))
-            else:
+            elif name in ("proto", "host"):
                 hop[name] = text
         hops.append(hop)
     return hops
 
 
+_QUOTES_CLOSED: Final = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*+")*+')
 _PARTS: Final = {
     separator: re.compile(rf'(?:[^"{separator}]|"(?:[^"\\]|\\.)*+")++') for separator in ",;"
 }
@@ -115,6 +123,8 @@ _PARTS: Final = {
 
 def _split(text: str, separator: str) -> list[str]:
     """Split at separators that stand outside of quotes; empty parts are left out."""
+    if not _QUOTES_CLOSED.fullmatch(text):
+        raise BadRequest("a proxy sent a Forwarded field with an open quote.")
     parts = [part.strip(" \t") for part in _PARTS[separator].findall(text)]
     return [part for part in parts if part]
 

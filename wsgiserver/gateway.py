@@ -29,6 +29,8 @@ _JOIN_LIMIT: Final = 65536
 # ones the copy would cost more than the system call.
 _COPY_LIMIT: Final = 1048576
 
+_PLAIN_FILES: Final = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
 _END: Any = object()  # what an exhausted iterator gives, which no application can yield
 
 
@@ -79,8 +81,10 @@ def sendable(file: Any) -> FileSlice | None:
     """
     file = getattr(file, "file", file) if type(file).__module__ == "tempfile" else file
     raw = getattr(file, "raw", file)
-    if not isinstance(raw, io.FileIO) or not isinstance(
-        file, (io.FileIO, io.BufferedReader, io.BufferedRandom)
+    # A subclass may read otherwise than the file is, so only these very types count, and those
+    # that say so (`fileno_is_content`).
+    if not getattr(file, "fileno_is_content", False) and (
+        type(raw) is not io.FileIO or type(file) not in _PLAIN_FILES
     ):
         return None
     status = os.fstat(raw.fileno())
@@ -104,8 +108,8 @@ class Request(Protocol):
 class Response:
     """One answer, from `start_response` to the last byte.
 
-    `committed` says that its head was handed out to be sent; after that nothing can be taken
-    back. `file` is set when a file follows the head. `ended` says that nothing follows any more.
+    `committed` says that its head was made, `begun` that a byte of it was given to be sent; after
+    that nothing can be taken back. `file` is set when a file follows the head. `ended` says that nothing follows any more.
     `closer` is the `close()` of the application's iterable while it is still to be called.
     `request` is None once the answer is complete, so that an application that keeps its
     start_response does not keep the connection.
@@ -116,6 +120,7 @@ class Response:
         "_context",
         "_iterable",
         "_iterator",
+        "begun",
         "closer",
         "committed",
         "ended",
@@ -139,6 +144,7 @@ class Response:
         self.file: FileSlice | None = None
         self.left: int | None = None  # content that the head still promises; None: no number
         self.committed = False
+        self.begun = False
         self.ended = False
         self.silent = False  # the framing allows no content (HEAD, 204, 304)
         self.sent = 0  # content bytes handed out
@@ -291,12 +297,12 @@ class Response:
         declared = head.length is not None and not head.bodyless
         self.left = head.length if declared else size
         self.silent = request.head_only or head.bodyless
-        keep = request.keep and not head.close and not self._context.draining
+        keep = request.keep and not head.close and self._context.persistent
         if keep and declared and request.minor:
             lines = b""  # hot: the application framed it; HTTP/1.1 has nothing to add
         else:
             lines, self._chunked, request.keep = response_fields(
-                request.minor, head.code, self.left, declared, keep
+                request.minor, head.code, self.left, declared, keep, request.head_only
             )
         if self.silent:
             self.left, self._chunked = None, False

@@ -115,6 +115,10 @@ class Journal:
         """An application raised: its traceback, under the request it belongs to."""
         log.error("%s: the application failed", _request_of(environ), exc_info=error)
 
+    def server_failed(self, peer: str, error: BaseException) -> None:
+        """A fault of this server's own; please report it."""
+        log.error("%s: the server itself failed", peer or "unix", exc_info=error)
+
     def response_wrong(self, environ: dict[str, Any], text: str) -> None:
         """An application's answer contradicts itself."""
         log.error("%s: %s", _request_of(environ), text)
@@ -122,6 +126,17 @@ class Journal:
     def refused(self, peer: str, error: HTTPError) -> None:
         """The server answered itself."""
         log.info("%s: refused with %s: %s", peer or "unix", error.status_line, error.detail)
+
+    def hop_by_hop(self, names: Sequence[str]) -> None:
+        """An application sent fields that belong to the server; each name is told once."""
+        for name in names:
+            if name.lower() not in self._named and len(self._named) < 100:
+                self._named.add(name.lower())
+                log.warning(
+                    "the application's header %s was left out: it belongs to the connection,"
+                    " which is the server's (told once)",
+                    escaped(name),
+                )
 
     def fields_dropped(self, peer: str, names: Sequence[str]) -> None:
         """Fields that must not reach an application; each name is told once."""
@@ -136,7 +151,8 @@ class Journal:
 
 
 def _request_of(environ: dict[str, Any]) -> str:
-    method, target = environ.get("REQUEST_METHOD", "-"), environ.get("RAW_URI", "-")
+    # An application may have changed these in any way it desired (PEP 3333).
+    method, target = str(environ.get("REQUEST_METHOD")), str(environ.get("RAW_URI"))
     path = target.partition("?")[0]  # a query may hold what no log should
     return f"{escaped(method)} {escaped(path)}"
 
@@ -174,10 +190,10 @@ def _variable(key: str) -> Atom:
 
 
 def _request_line(record: Record) -> str:
-    environ = record.environ
-    if "REQUEST_METHOD" not in environ:
+    get = record.environ.get
+    if get("REQUEST_METHOD") is None:
         return "-"
-    return escaped(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}")
+    return escaped(f"{get('REQUEST_METHOD')} {get('RAW_URI')} {get('SERVER_PROTOCOL')}")
 
 
 def _remote_user(record: Record) -> str:
@@ -193,7 +209,7 @@ _ATOMS: Final[dict[str, Atom]] = {
     "r": _request_line,
     "m": _variable("REQUEST_METHOD"),
     "U": _variable("PATH_INFO"),
-    "q": lambda record: escaped(record.environ.get("QUERY_STRING", "")),
+    "q": lambda record: escaped(str(record.environ.get("QUERY_STRING") or "")),
     "H": _variable("SERVER_PROTOCOL"),
     "s": lambda record: record.status[:3],
     "st": lambda record: escaped(record.status),
@@ -282,7 +298,8 @@ def _json_line(record: Record) -> str:
             "referer": environ.get("HTTP_REFERER"),
             "user_agent": environ.get("HTTP_USER_AGENT"),
             "pid": os.getpid(),
-        }
+        },
+        default=str,
     )
 
 

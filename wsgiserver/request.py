@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 from wsgiserver.forwarded import apply_forwarded
 from wsgiserver.http import framing, grammar
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from wsgiserver.gateway import Environ
     from wsgiserver.http.body import Decoder
     from wsgiserver.http.head import Fields
+
+
+# Fields of more bytes than this are not remembered: what 1,024 memos may cost stays bounded.
+_LONGEST_MEMO: Final = 4096
 
 
 class Request:
@@ -62,18 +66,19 @@ class HeadReader:
     one client can reach another, and its memory is bounded (`Context.holds_memo`).
     """
 
-    __slots__ = ("_buffer", "_context", "_peer", "memo")
+    __slots__ = ("_buffer", "_context", "_peer", "head_only", "memo")
 
     def __init__(self, context: Context, peer: Peer) -> None:
         self._context = context
         self._peer = peer
         self._buffer: bytearray | None = None  # a head that is not complete
+        self.head_only = False  # whether what was fed last begins a HEAD request
         self.memo: Memo | None = None
 
     @property
     def begun(self) -> bool:
-        """Whether a part of a head is there."""
-        return self._buffer is not None
+        """Whether a part of a head is there; half an empty line before it is none."""
+        return self._buffer is not None and self._buffer != b"\r"
 
     def forget(self) -> None:
         """Give up the memory of the last request."""
@@ -95,10 +100,13 @@ class HeadReader:
                 self._check_part(checked)
                 return None
             data, checked, self._buffer = bytes(self._buffer), 0, None
-        if data[:2] == b"\r\n":
+        if data[:1] == b"\r":
             data = grammar.EMPTY_LINES.sub(b"", data, 1)
+            if self.memo is not None:
+                self.memo.data = None
             if not data:
                 return None
+        self.head_only = data[:5] == b"HEAD "
         end = data.find(b"\r\n\r\n")
         if end >= 0:
             return self._whole(data, end)
@@ -112,7 +120,8 @@ class HeadReader:
         assert buffer is not None
         check_beginning(buffer, checked)
         line_too_long = len(buffer) > context.limit_request_line + 2 and b"\n" not in buffer
-        if len(buffer) > context.limit_head or line_too_long:
+        # The end of an allowed head may be on its way, up to its last byte.
+        if len(buffer) > context.limit_head + 3 or line_too_long:
             raise self._too_long(buffer)
 
     def _too_long(self, start: bytes | bytearray) -> HTTPError:
@@ -135,13 +144,13 @@ class HeadReader:
             memo = self._parse(line, block)
         framing.check_head(line, memo.fields)
         _describe(memo.environ, line)
-        head_only = line.method == "HEAD"
         rest = data[end + 4 :]
-        memo.head_only = head_only
+        memo.head_only = self.head_only = line.method == "HEAD"
         memo.data = None if rest or framing.announces_body(memo.fields) else data
+        request = Request(memo, self.head_only, rest)
         if line.authority is not None:
-            self.memo = None  # its Host is another than that of the field
-        return Request(memo, head_only, rest)
+            memo.minor, memo.data = -1, None  # its Host is not that of its fields: never again
+        return request
 
     def _parse(self, line: RequestLine, block: bytes) -> Memo:
         context, peer = self._context, self._peer
@@ -155,10 +164,14 @@ class HeadReader:
         environ["REMOTE_PORT"] = peer.port
         environ.update(fields.environ)
         apply_forwarded(environ, context.trusts)
-        if self.memo is None:
-            context.holds_memo(self)
-        self.memo = Memo(block, line.minor, fields, environ)
-        return self.memo
+        memo = Memo(block, line.minor, fields, environ)
+        if len(block) > _LONGEST_MEMO:
+            self.memo = None
+        else:
+            if self.memo is None:
+                context.holds_memo(self)
+            self.memo = memo
+        return memo
 
 
 def _describe(environ: Environ, line: RequestLine) -> None:

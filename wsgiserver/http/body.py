@@ -130,7 +130,7 @@ class Chunked:
             if grammar.FIELDS.fullmatch(rest, 0, end + 2) is None:
                 raise BadRequest("a trailer field is not 'name: value'.")
             return rest[end + 4 :]
-        if len(rest) > _LONGEST_TRAILER:
+        if len(rest) > _LONGEST_TRAILER + 3:  # the end of an allowed one may be on its way
             raise FieldsTooLarge(f"the trailer section is over {_LONGEST_TRAILER} bytes.")
         if grammar.IMPOSSIBLE.search(rest):
             raise BadRequest("the trailer section contains a character that it may not contain.")

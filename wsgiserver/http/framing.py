@@ -16,7 +16,7 @@ from wsgiserver.http.errors import (
     ExpectationFailed,
     MethodNotImplemented,
 )
-from wsgiserver.http.head import Fields, RequestLine
+from wsgiserver.http.head import Fields, RequestLine, tokens, valid_host
 
 
 def check_head(line: RequestLine, fields: Fields) -> None:
@@ -30,7 +30,7 @@ def check_head(line: RequestLine, fields: Fields) -> None:
     if host is None:
         if line.minor:
             raise BadRequest("an HTTP/1.1 request needs a Host field.")
-    elif not grammar.HOST.fullmatch(host):
+    elif not valid_host(host):
         raise BadRequest("the Host field is not a valid host and port.")
     if line.method == "CONNECT":
         raise MethodNotImplemented("this server is not a proxy.")
@@ -71,7 +71,7 @@ def _check_coding(coding: str, length: str | None, minor: int) -> None:
         raise BadRequest("Transfer-Encoding and Content-Length exclude each other.")
     if minor == 0:
         raise BadRequest("Transfer-Encoding does not exist in HTTP/1.0.")
-    names = [name.strip(" \t") for name in coding.lower().split(",")]
+    names = tokens(coding)
     if names[-1] != "chunked" or "chunked" in names[:-1]:
         raise BadRequest("Transfer-Encoding does not end in one 'chunked'.")
     if len(names) > 1:
@@ -111,18 +111,22 @@ KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 
 
 def response_fields(
-    minor: int, status: int, length: int | None, declared: bool, keep: bool
+    minor: int, status: int, length: int | None, declared: bool, keep: bool, head_only: bool
 ) -> tuple[bytes, bool, bool]:
     """The framing fields of a response (RFC 9112 §6.3), by what is known when it begins.
 
     :param length: of the content, None if unknown. :param declared: the application's own fields
         hold the length already. :param keep: whether the connection may go on.
+    :param head_only: it answers HEAD; an application that then yields nothing said nothing of the
+        length that GET would have, so neither does the server (RFC 9110 §8.6).
     :returns: the field lines, whether the body is chunked, whether the connection goes on.
     """
     lines, chunked = b"", False
     if status in _BODYLESS:
         if status == 205:
             lines = b"Content-Length: 0\r\n"
+    elif head_only and not declared and not length:
+        pass
     elif length is not None:
         if not declared:
             lines = b"Content-Length: %d\r\n" % length

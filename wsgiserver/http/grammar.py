@@ -40,7 +40,7 @@ IMPOSSIBLE = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z
 
 # RFC 9110 §7.2 and RFC 3986 §3.2.2: uri-host; an empty one is refused (RFC 9110 §4.2.1).
 _URI_HOST = (
-    r"(?:\[(?:[0-9A-Fa-f:.]{2,45}|v[0-9A-Fa-f]{1,4}\.[0-9A-Za-z:._~!$&'()*+,;=-]{1,64})\]"
+    r"(?:\[(?:[0-9A-Fa-f:.]{2,45}|[vV][0-9A-Fa-f]{1,4}\.[0-9A-Za-z:._~!$&'()*+,;=-]{1,64})\]"
     r"|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){1,255}+)"
 )
 # Host = uri-host [ ":" port ]; port = *DIGIT

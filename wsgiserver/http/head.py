@@ -9,6 +9,7 @@ this layer, since a second dictionary per request would cost more than all the p
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -70,7 +71,7 @@ class RequestLine:
         if target == "*" and self.method == "OPTIONS":
             return "", ""
         if self.method == "CONNECT":
-            if not grammar.AUTHORITY.fullmatch(target):
+            if not (grammar.AUTHORITY.fullmatch(target) and valid_host(target)):
                 raise BadRequest("the target of CONNECT must be host:port.")
             self.authority = target
             return "", ""
@@ -78,7 +79,7 @@ class RequestLine:
         if absolute is None:
             raise BadRequest("the request target has none of the four forms of RFC 9112.")
         self.authority = absolute[2]
-        if not grammar.HOST.fullmatch(self.authority):
+        if not valid_host(self.authority):
             raise BadRequest("the authority in the request target is not valid.")
         return absolute[3] or "/", absolute[4] or ""
 
@@ -105,6 +106,24 @@ def _wrong_line(line: bytes, limit: int) -> Exception:
     return BadRequest("the request line is not 'method target HTTP/1.1'.")
 
 
+def tokens(value: str) -> list[str]:
+    """The members of a list of tokens, in lower case (RFC 9110 §5.6.1)."""
+    return [token.strip(" \t") for token in value.lower().split(",")]
+
+
+def valid_host(host: str) -> bool:
+    """Whether this is `uri-host [ ":" port ]` with a host (RFC 9110 §7.2, RFC 3986 §3.2.2)."""
+    if not grammar.HOST.fullmatch(host):
+        return False
+    if host[0] != "[" or host[1] in "vV":
+        return True
+    try:
+        IPv6Address(host[1 : host.index("]")])
+    except ValueError:
+        return False
+    return True
+
+
 class Fields:
     """The field lines of one request, as CGI variables, with what the server itself needs.
 
@@ -121,9 +140,9 @@ class Fields:
         self.close = self.keep_alive = False
         connection = environ.get("HTTP_CONNECTION")
         if connection is not None:
-            tokens = [token.strip(" \t") for token in connection.lower().split(",")]
-            self.close = "close" in tokens
-            self.keep_alive = "keep-alive" in tokens
+            listed = tokens(connection)
+            self.close = "close" in listed
+            self.keep_alive = "keep-alive" in listed
 
 
 def parse_fields(block: bytes, most: int, longest: int) -> Fields:

@@ -7,6 +7,7 @@ from typing import Final
 
 from wsgiserver.http import grammar
 from wsgiserver.http.framing import has_body
+from wsgiserver.http.head import tokens
 
 
 class ResponseError(ValueError):
@@ -84,9 +85,10 @@ class ResponseHead:
         self.prefix = ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
     def _hop_by_hop(self, lower: str, name: str, value: str) -> None:
-        if lower == "connection" and "close" in value.lower():
+        if lower == "connection" and tokens(value) == ["close"]:
             self.close = True
         else:
+            self.close = self.close or (lower == "connection" and "close" in tokens(value))
             self.dropped += (name,)
 
     def _declare(self, value: str) -> None:

@@ -140,7 +140,7 @@ class Blocking(Worker):
                 break
             for fd in ready:
                 self._accept_one(by_fd[fd])
-        self.context.draining = True
+        self.context.drain()
         for listener in self.listeners:
             while self._accept_one(listener):
                 pass
@@ -213,5 +213,5 @@ class Blocking(Worker):
             poll.register(self.stop_fd, select.POLLIN)
         ready = [fd for fd, _ in poll.poll(max(timeout, 0) * 1000)]
         if self.stop_fd in ready:
-            self.context.draining = True
+            self.context.drain()
         return ready

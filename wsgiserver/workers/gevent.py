@@ -49,7 +49,7 @@ class GeventWorker(Blocking):
         """See `Worker`."""
         acceptors = [gevent.spawn(self._accept_from, listener) for listener in self.listeners]
         self._hub.wait(self._hub.loop.io(self.stop_fd, 1))
-        self.context.draining = True
+        self.context.drain()
         gevent.killall(acceptors)
         for listener in self.listeners:
             while self._accept_one(listener):

@@ -213,7 +213,7 @@ class Readiness(Worker):
 
     def _drain(self) -> None:
         """Stop accepting; what is in the backlog was accepted by the kernel, so serve it too."""
-        self.context.draining = True
+        self.context.drain()
         self._end = monotonic() + self.grace
         for fd, listener in self._by_fd.items():
             if self._accepting:
