@@ -141,11 +141,12 @@ class Blocking(Worker):
             for fd in ready:
                 self._accept_one(by_fd[fd])
         self.context.drain()
+        deadline = monotonic() + self.grace
         for listener in self.listeners:
-            while self._accept_one(listener):
+            while self._accept_one(listener) and monotonic() < deadline:
                 pass
             listener.close()
-        self.join(monotonic() + self.grace)
+        self.join(deadline)
 
     def _accept_one(self, listener: socket.socket) -> bool:
         if not self.has_room():

@@ -215,13 +215,11 @@ class Readiness(Worker):
         """Stop accepting; what is in the backlog was accepted by the kernel, so serve it too."""
         self.context.drain()
         self._end = monotonic() + self.grace
-        for fd, listener in self._by_fd.items():
-            if self._accepting:
-                self._poller.remove(fd)
-            self._accept_some(listener, len(self._entries) + 100_000)
+        self._watch_listeners(False)
+        for listener in self._by_fd.values():
+            self._accept_some(listener, self.most)
             listener.close()
         self._by_fd = {}
-        self._accepting = False
         # An idle connection's deadline may come nearer now: every entry is put anew.
         self._wheel.clear()
         self._shortest = _TICK
