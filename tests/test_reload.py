@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from wsgiserver.config import Config
-from wsgiserver.reload import Child, Wanted, roots
+from wsgiserver.reload import Child, Watched, roots
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="--reload hands over descriptors")
 
@@ -95,7 +95,7 @@ def test_an_edit_is_served(tmp_path: Path) -> None:
         assert server.get() == b"first"
         assert (tmp_path / "server.pid").read_text() == f"{server.process.pid}\n"
         server.edit(APP % "second one")
-        server.wait_for(r"web\.py changed, starting anew")
+        server.wait_for(r"web\.py\b.* changed, starting anew")
         server.wait_for("listening on")
         assert server.get() == b"second one"
     assert server.process.returncode == 0
@@ -124,11 +124,36 @@ def test_new_modules_and_extra_files_count_and_others_do_not(tmp_path: Path) -> 
         server.edit("note", "note.txt")
         server.edit("x = 1", ".venv/skipped.py")
         server.edit("<p>", "pages/deep/a.html")
-        assert server.wait_for(r"\] (\S+) changed, starting anew")[1] == "pages/deep/a.html"
+        changed = server.wait_for(r"\] (.*a\.html.*) changed, starting anew")[1]
+        assert "pages/deep/a.html" in changed
+        assert "note" not in changed
+        assert "skipped" not in changed
         server.wait_for("listening on")
         server.edit("x = 1", "later.py")
-        assert server.wait_for(r"\] (\S+) changed, starting anew")[1] == "later.py"
+        server.wait_for(r"later\.py\b.* changed, starting anew")
         server.wait_for("listening on")
+        (tmp_path / "package").mkdir()
+        server.edit("x = 1", "package/inside.py")
+        server.wait_for(r"package/inside\.py\b.* changed, starting anew")
+        server.wait_for("listening on")
+        (tmp_path / "package" / "inside.py").unlink()
+        server.wait_for(r"package/inside\.py\b.* changed, starting anew")
+        server.wait_for("listening on")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs F_SETSIG")
+@pytest.mark.parametrize("model", ["threadpool", "gevent", "process"])
+def test_the_server_does_not_outlive_a_parent_that_was_killed(tmp_path: Path, model: str) -> None:
+    if model == "gevent":
+        pytest.importorskip("gevent")
+    with reloading(tmp_path, "web:app", "-k", model) as server:
+        assert server.get() == b"first"
+        server.process.kill()
+        server.wait_for("stopped$")
+        assert server.process.stderr is not None
+        server.process.stderr.read()  # its end is the end of the last process that has it open
+        with pytest.raises(ConnectionRefusedError):
+            server.get()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -213,9 +238,43 @@ def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
         ("/etc/app.conf", True),
     ],
 )
-def test_which_files_matter(path: str, wanted: bool) -> None:
-    patterns = ["t/**/*.html", "conf/a[0-9].ini", "./one.toml", "s/[!y].css", "/etc/app.conf"]
-    assert Wanted(["/p", "/q/.venv/project"], patterns, "/p")(path) is wanted
+def test_which_files_matter(tmp_path: Path, path: str, wanted: bool) -> None:
+    """Below /p, which stands for the current folder, /q, and where patterns point to."""
+    patterns = ["t/**/*.html", "conf/a[0-9].ini", "./one.toml", "s/[!y].css"]
+    (tmp_path / "p" / "conf").mkdir(parents=True)
+    project = tmp_path / "q" / ".venv" / "project"
+    project.mkdir(parents=True)
+    folder = str(tmp_path / "p")
+    watched = Watched([folder, str(project)], [*patterns, f"{tmp_path}/etc/*.conf"], folder)
+    assert watched.look() == []
+    file = tmp_path / path[1:]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    expected = [str(file)] if wanted else []
+    assert watched.look() == expected
+    assert watched.look() == []
+    file.write_text("more")
+    assert watched.look() == expected
+    file.unlink()
+    assert watched.look() == expected
+
+
+def test_folders_are_watched_once_without_those_to_ignore(tmp_path: Path) -> None:
+    for name in ("a/b", ".git/objects", "a/__pycache__", "elsewhere/linked"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "away").symlink_to(tmp_path / "elsewhere")
+    watched = Watched([str(tmp_path / "a"), str(tmp_path / "a" / "b")], [], str(tmp_path))
+    expected = ["a", "a/away", "a/away/linked", "a/b"]
+    assert sorted(watched.folders) == [str(tmp_path / name) for name in expected]
+    assert watched.concerns(str(tmp_path / "a" / "new.py"))
+    assert not watched.concerns(str(tmp_path / "a" / "new.txt"))
+    assert not watched.concerns(str(tmp_path / "a" / "__pycache__"))
+    (tmp_path / "a" / "b" / "c").mkdir()
+    assert watched.concerns(str(tmp_path / "a" / "b" / "c"))
+    (tmp_path / "a" / "b" / "c" / "new.py").touch()
+    assert watched.look() == [str(tmp_path / "a" / "b" / "c" / "new.py")]
+    assert str(tmp_path / "a" / "b" / "c") in watched.folders
 
 
 def test_the_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,9 +287,3 @@ def test_the_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config(pythonpath=("inner", "../lib"), app="installed:app")
     expected = ["project", "lib", "linked", "env/site-packages/installed"]
     assert sorted(roots(config)) == sorted(str((tmp_path / name).resolve()) for name in expected)
-
-
-def test_an_extra_file_outside_the_roots_is_watched(tmp_path: Path) -> None:
-    (tmp_path / "conf").mkdir()
-    wanted = Wanted(["/p"], [str(tmp_path / "conf" / "*.ini")], "/p")
-    assert wanted.roots == ["/p", str((tmp_path / "conf").resolve())]

@@ -22,13 +22,6 @@ _TOKEN = grammar.TOKEN.pattern.decode("ascii")
 _PAIR = re.compile(rf'({_TOKEN})=(?:([^\s",;=]+)|"((?:[^"\\]|\\.)*+)")')
 _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::(\d{1,5}))?|([0-9.]+):(\d{1,5})")
 
-_FIELDS: Final = (
-    "HTTP_FORWARDED",
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_FORWARDED_PROTO",
-    "HTTP_X_FORWARDED_HOST",
-)
-
 Hop = dict[str, str]  # "for", "port" (of it), "proto", "host"
 
 
@@ -40,12 +33,16 @@ def apply_forwarded(environ: dict[str, Any], trusts: Callable[[str], bool]) -> N
     :raises BadRequest: a forwarding field that does not parse: it comes from a proxy of the
         operator's, so guessing would hide a mistake in its configuration.
     """
-    if not any(key in environ for key in _FIELDS) or not trusts(environ["REMOTE_ADDR"]):
+    x_forwarded = (
+        "HTTP_X_FORWARDED_FOR" in environ
+        or "HTTP_X_FORWARDED_PROTO" in environ
+        or "HTTP_X_FORWARDED_HOST" in environ
+    )
+    if not (x_forwarded or "HTTP_FORWARDED" in environ) or not trusts(environ["REMOTE_ADDR"]):
         return
-    # Most proxies write X-Forwarded-* and pass on a Forwarded that the client made up; so it counts
-    # only where it stands alone.
-    only_forwarded = not any(key in environ for key in _FIELDS[1:])
-    hops = _forwarded(environ["HTTP_FORWARDED"]) if only_forwarded else _x_forwarded(environ)
+    # Most proxies write X-Forwarded-* and pass on a Forwarded that the client made up; so that
+    # counts only where it stands alone (docs/decisions/005).
+    hops = _x_forwarded(environ) if x_forwarded else _forwarded(environ["HTTP_FORWARDED"])
     _set_client(environ, _client_hop(hops, trusts))
 
 

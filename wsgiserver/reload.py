@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -70,6 +70,7 @@ def supervise(config: Config, arguments: Sequence[str], final: Collection[int]) 
                 return _run(server, stop, _changes(watch, config, stop.event), final)
             finally:
                 stop.finish(config.graceful_timeout + 1)
+                server.forget()
 
 
 def _run(server: Child, stop: Stop, changes: Iterable[list[str]], final: Collection[int]) -> int:
@@ -112,10 +113,26 @@ class Child:
         self._fds = fds
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._leash = -1
 
     def start(self) -> None:
         """Start it; the one before must have ended."""
-        self._process = subprocess.Popen(self._command, pass_fds=self._fds, cwd=self._folder)
+        end, leash = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                self._command, pass_fds=[*self._fds, end], cwd=self._folder
+            )
+            _terminate_at_end_of(end, self._process.pid)
+        finally:
+            os.close(end)
+        self.forget()
+        self._leash = leash
+
+    def forget(self) -> None:
+        """Let go of it; if it still runs it stops by itself."""
+        if self._leash >= 0:
+            os.close(self._leash)
+            self._leash = -1
 
     def status(self) -> int | None:
         """Its exit status, as `Popen.returncode` has it; None while it runs."""
@@ -145,6 +162,20 @@ class Child:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+
+def _terminate_at_end_of(pipe: int, pid: int) -> None:
+    """Have the kernel send SIGTERM to a process when the other end of a pipe is closed.
+
+    However this process ends, also by SIGKILL, its server must not stay behind with the port. The
+    server only inherits the pipe and need not know; only Linux can do this.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGTERM)
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, pid)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 class Stop:
@@ -203,23 +234,41 @@ def _watchfiles() -> Any:
 
 def _changes(watch: Any, config: Config, stop: threading.Event) -> Iterable[list[str]]:
     """Changed files, sorted, as they come; an empty list when none came for a moment."""
-    wanted = Wanted(roots(config), config.reload_extra_file, os.getcwd())
-    changes = watch(
-        *wanted.roots,
-        watch_filter=lambda change, path: wanted(path),
+    watched = Watched(roots(config), config.reload_extra_file, os.getcwd())
+    while not stop.is_set():
+        try:
+            yield from _until_folders_change(watch, watched, stop)
+        except FileNotFoundError:  # a folder was removed just before it was to be watched
+            yield watched.look()
+        except OSError as error:
+            raise ConfigError(
+                f"reload: the files cannot be watched: {error}; start in a smaller folder, or "
+                "raise the limit (on Linux fs.inotify.max_user_watches)"
+            ) from None
+
+
+def _until_folders_change(
+    watch: Any, watched: Watched, stop: threading.Event
+) -> Iterable[list[str]]:
+    """What happens in the folders there are now, each of which is watched by itself.
+
+    Watching a tree as a whole would also watch the thousands of folders of a virtual environment.
+    """
+    folders = watched.folders
+    begins = True
+    for events in watch(
+        *folders,
+        watch_filter=lambda change, path: watched.concerns(path),
         stop_event=stop,
         rust_timeout=_LOOK,
         yield_on_timeout=True,
+        recursive=False,
         ignore_permission_denied=True,
-    )
-    try:
-        for batch in changes:
-            yield sorted(path for _, path in batch)
-    except OSError as error:
-        raise ConfigError(
-            f"reload: the files cannot be watched: {error}; start in a smaller folder, or raise "
-            "the limit (on Linux fs.inotify.max_user_watches)"
-        ) from None
+    ):
+        yield watched.look() if events or begins else []
+        begins = False
+        if watched.folders != folders:
+            return
 
 
 def roots(config: Config) -> list[str]:
@@ -261,25 +310,68 @@ def _outermost(places: Iterable[str]) -> list[str]:
     return found
 
 
-class Wanted:
-    """Which files below some roots matter: Python's, and those that match the extra patterns."""
+class Watched:
+    """The files below some roots that matter: Python's, and those that match extra patterns.
 
-    def __init__(self, roots: Sequence[str], patterns: Iterable[str], folder: str) -> None:
+    :param patterns: globs; relative ones start from `folder`.
+    """
+
+    def __init__(self, roots: Iterable[str], patterns: Iterable[str], folder: str) -> None:
         absolute = [os.path.join(os.path.realpath(folder), pattern) for pattern in patterns]
         fixed = [os.path.dirname(re.split(r"[*?\[]", pattern)[0]) for pattern in absolute]
-        self.roots = _outermost([*roots, *filter(os.path.isdir, map(os.path.realpath, fixed))])
+        self._roots = [*roots, *map(os.path.realpath, fixed)]
         self._patterns = [re.compile(_translated(os.path.normpath(each))) for each in absolute]
+        self.folders: frozenset[str] = frozenset()
+        self._files: dict[str, tuple[int, int]] = {}
+        self.look()
 
-    def __call__(self, path: str) -> bool:
+    def wants(self, path: str) -> bool:
+        """Whether a file matters."""
         name = os.path.basename(path)
         if name.endswith(".py") and not name.startswith((".", "~")):
-            return not IGNORED_FOLDERS & set(self._below_root(path))
+            return True
         return any(pattern.fullmatch(path) for pattern in self._patterns)
 
-    def _below_root(self, path: str) -> list[str]:
-        """The folders between its root and a file: a project may itself live in a `.venv`."""
-        root = next((root for root in self.roots if path.startswith(root + os.sep)), "")
-        return path[len(root) :].split(os.sep)[1:-1]
+    def concerns(self, path: str) -> bool:
+        """Whether an event here is a reason to look: at a file, or a folder that came or went."""
+        if self.wants(path) or path in self.folders:
+            return True
+        return os.path.basename(path) not in IGNORED_FOLDERS and os.path.isdir(path)
+
+    def look(self) -> list[str]:
+        """The files that changed, came or went since the last look, sorted."""
+        before, self._files = self._files, {}
+        folders = set()
+        for folder, names in self._walk():
+            folders.add(folder)
+            for name in names:
+                path = os.path.join(folder, name)
+                if self.wants(path) and (state := _state(path)) is not None:
+                    self._files[path] = state
+        self.folders = frozenset(folders)
+        paths = before.keys() | self._files.keys()
+        return sorted(path for path in paths if before.get(path) != self._files.get(path))
+
+    def _walk(self) -> Iterator[tuple[str, list[str]]]:
+        """The folders, each once, also behind symbolic links, and the names of their files."""
+        seen = set()
+        for root in self._roots:
+            for folder, inner, files in os.walk(root, followlinks=True):
+                real = os.path.realpath(folder)
+                if real in seen:
+                    inner.clear()
+                    continue
+                seen.add(real)
+                inner[:] = [name for name in inner if name not in IGNORED_FOLDERS]
+                yield folder, files
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:  # it was removed meanwhile
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 _WILDCARDS: Final = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
