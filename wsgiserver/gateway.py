@@ -109,7 +109,8 @@ class Response:
     """One answer, from `start_response` to the last byte.
 
     `committed` says that its head was made, `begun` that a byte of it was given to be sent; after
-    that nothing can be taken back. `file` is set when a file follows the head. `ended` says that nothing follows any more.
+    that nothing can be taken back. `file` is set when a file follows the head. `ended` says that
+    nothing follows any more.
     `closer` is the `close()` of the application's iterable while it is still to be called.
     `request` is None once the answer is complete, so that an application that keeps its
     start_response does not keep the connection.
