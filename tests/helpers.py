@@ -33,6 +33,7 @@ class Notes:
         self.wrong: list[str] = []
         self.refusals: list[HTTPError] = []
         self.dropped: list[str] = []
+        self.left_out: list[str] = []
 
     def _access(self, *record: Any) -> None:
         self.lines.append(record)  # type: ignore[arg-type]
@@ -48,6 +49,9 @@ class Notes:
 
     def fields_dropped(self, peer: str, names: tuple[str, ...]) -> None:
         self.dropped += names
+
+    def hop_by_hop(self, names: tuple[str, ...]) -> None:
+        self.left_out += names
 
 
 class Stage:

@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,17 +64,24 @@ class Reloading:
 
 
 @contextmanager
-def reloading(folder: Path, *arguments: str) -> Iterator[Reloading]:
-    (folder / "web.py").write_text(APP % "first")
+def reloading(
+    folder: Path,
+    *arguments: str,
+    app: str = APP % "first",
+    launcher: Sequence[str] = (),
+    **options: Any,
+) -> Iterator[Reloading]:
+    (folder / "web.py").write_text(app)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WSGISERVER")}
     path = os.pathsep.join(filter(None, [str(REPOSITORY), kept.get("PYTHONPATH", "")]))
     bind = ("-b", "127.0.0.1:0", "--reload")
     with subprocess.Popen(
-        [sys.executable, "-m", "wsgiserver", *bind, *arguments],
+        [*launcher, sys.executable, "-m", "wsgiserver", *bind, *arguments],
         cwd=folder,
         env={**kept, "PYTHONPATH": path},
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     ) as process:
         watchdog = threading.Timer(40, process.kill)
         watchdog.start()
@@ -168,6 +176,50 @@ def test_a_signal_ends_both(tmp_path: Path, number: signal.Signals) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
     assert not (tmp_path / "inner.sock").exists()
+
+
+SLOW = """
+import time
+def app(environ, start_response):
+    with open(environ["PATH_INFO"], "w") as fifo:
+        fifo.write("ready")
+    time.sleep(1)
+    start_response("200 OK", [("Content-Length", "8")])
+    return [b"finished"]
+"""
+
+
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_ctrl_c_reaches_the_server_once(tmp_path: Path) -> None:
+    """The terminal signals parent and server; were it told again, that would end it at once."""
+    import pty
+
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    master, terminal = pty.openpty()
+    with reloading(
+        tmp_path,
+        "web:app",
+        app=SLOW,
+        stdin=terminal,
+        start_new_session=True,
+        launcher=(sys.executable, "-c", OWN_TERMINAL),
+    ) as server:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("GET", str(fifo))
+        assert fifo.read_text() == "ready"
+        os.write(master, b"\x03")
+        assert connection.getresponse().read() == b"finished"
+        connection.close()
+        assert server.process.wait(20) == 0
+    os.close(terminal)
+    os.close(master)
 
 
 def test_what_no_edit_can_mend_ends_it(tmp_path: Path) -> None:

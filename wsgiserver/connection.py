@@ -13,16 +13,19 @@ connection at a time, so there are no locks.
 
 The states and what leaves them (`docs/architecture.md` draws the same):
 
-    IDLE     nothing of a request yet    feed → HEAD | BODY | READY      expire → CLOSED
-    HEAD     a part of a head            feed → HEAD | BODY | READY      expire → REFUSED (408)
-    BODY     a part of a body            feed → BODY | READY             expire → REFUSED (408)
-    READY    a whole request             run → STREAM | LAST | REFUSED (500) | CLOSED
-    STREAM   the answer goes out         sent, run → STREAM | LAST       expire → ABORTING
-    LAST     all of it is in out, file   sent → IDLE | READY | CLOSING   expire → ABORTING
-    CLOSING  answered, close() to call   run → IDLE | READY | LINGER | CLOSED
-    ABORTING cut off, close() to call    run → CLOSED
-    REFUSED  an answer of the server's   sent → LINGER                   expire → CLOSED
-    LINGER   reads and drops             feed → LINGER                   expire → CLOSED
+    IDLE      nothing   feed → HEAD | BODY | READY | REFUSED | CLOSED
+    IDLE      nothing   expire, drain, lost → CLOSED
+    HEAD      a part    feed → BODY | READY | REFUSED   expire → REFUSED (408)   lost → CLOSED
+    BODY      a part    feed → BODY | READY | REFUSED   expire → REFUSED (408) | CLOSED
+    BODY      a part    lost → CLOSED
+    READY     a whole   run → STREAM | LAST | REFUSED (500) | CLOSED
+    STREAM    answered  run → STREAM | LAST | CLOSED   expire, lost → ABORTING | CLOSED
+    LAST      all out   sent, run → IDLE | CLOSING | LINGER | CLOSED   run → REFUSED (500)
+    LAST      all out   expire, lost → ABORTING | CLOSED
+    CLOSING   close()   run → IDLE | LINGER | CLOSED
+    ABORTING  close()   run → CLOSED
+    REFUSED   our word  sent → LINGER   expire, lost → CLOSED
+    LINGER    drops it  feed, expire, lost → CLOSED
     CLOSED
 """
 
@@ -95,6 +98,7 @@ class Connection:
         "_started",
         "_state",
         "deadline",
+        "drained",
         "file",
         "head_only",
         "keep",
@@ -112,6 +116,7 @@ class Connection:
         self.out: bytes | memoryview = b""
         self.file: FileSlice | None = None
         self.reset = False
+        self.drained = False  # whether it was told that the worker stops
         self.deadline = context.now() + context.head_timeout
         self.minor = 1
         self.head_only = False
@@ -211,13 +216,14 @@ class Connection:
     def drain(self) -> Want:
         """The worker stops: an idle connection closes, any other one after its answer.
 
-        A connection that never sent anything gets one second more; it is the only case in which
-        `deadline` comes nearer than a whole timeout from now.
+        A connection that never sent anything gets one second more, since it may have come through
+        the backlog a moment before its request; one that lingers gets that at most. These are the
+        only cases in which `deadline` comes nearer than a whole timeout from now.
         """
-        if self._state is IDLE:
-            if not self._fresh:
-                return self._closed()
-            # It came through the backlog, so its request may be a moment behind it.
+        self.drained = True
+        if self._state is IDLE and not self._fresh:
+            return self._closed()
+        if self._state is IDLE or self._state is LINGER:
             self.deadline = min(self.deadline, self._context.now() + _LAST_CALL)
         return self.want
 
@@ -332,8 +338,6 @@ class Connection:
         try:
             self.out = response.begin(context.app(environ, response.start_response))
             return self._handed_out(response)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
             return self._failed(error)
 
@@ -343,14 +347,12 @@ class Connection:
         try:
             self.out = response.next_block()
             return self._handed_out(response)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
             return self._failed(error)
 
     def _handed_out(self, response: Response) -> Want:
         """Some of the answer is in `out`; find out what follows it."""
-        if response.request is None:  # a write() failed, and the application went on all the same
+        if response.gone:  # a write() failed, and the application went on all the same
             self._close_response(response)
             return self._abort()
         if response.file is not None:
@@ -383,7 +385,7 @@ class Connection:
         try:
             self._context.flush(self, self._carrier)
         except OSError as error:
-            response.request = None
+            response.gone = True
             raise ClientDisconnected("the client is gone") from error
         finally:
             self.out = b""
@@ -396,15 +398,13 @@ class Connection:
         if not isinstance(error, ClientDisconnected):
             self._context.journal.application_failed(environ, error)
         self._close_response(response)
-        if not response.begun and response.request is not None:
+        if not (response.begun or response.gone):
             return self._refuse(InternalServerError("the application failed."))
         return self._abort()
 
     def _close_response(self, response: Response) -> None:
         try:
             response.close()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             self._context.journal.application_failed(self._environ or {}, error)
 
@@ -544,7 +544,9 @@ class Connection:
     def _shut(self) -> Want:
         self._rest = b""
         self._state = LINGER
-        self.deadline = self._context.now() + self._context.linger_timeout
+        # A stopping worker owes no client that does not close a long wait.
+        linger = _LAST_CALL / 2 if self._context.draining else self._context.linger_timeout
+        self.deadline = self._context.now() + linger
         self.want = SHUT
         return SHUT
 

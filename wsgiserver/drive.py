@@ -46,11 +46,11 @@ def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
             elif want is WRITE:
                 out = conn.out
                 want = conn.sent(sock.send(out) if out else _send_file(sock, conn.file))
-            elif want is SHUT:
-                sock.shutdown(socket.SHUT_WR)
-                want = conn.shut()
             else:
-                return want
+                break
+        if want is SHUT:
+            sock.shutdown(socket.SHUT_WR)
+            want = conn.shut()
     except BlockingIOError:
         return conn.blocked()
     except OSError as error:
@@ -92,9 +92,9 @@ def flush(
 
 
 def receive_last(conn: Connection, sock: socket.socket) -> Want:
-    """Before an idle connection is closed: take a request that is already on its way."""
+    """Tell a connection that the worker stops; take a request that is on its way before that."""
     want = drive(conn, sock, inline=False)
-    return conn.drain() if want is READ else want
+    return conn.drain() if want is READ or want is WRITE else want
 
 
 def close(conn: Connection, sock: socket.socket) -> None:

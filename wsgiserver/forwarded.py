@@ -75,6 +75,8 @@ def _set_client(environ: dict[str, Any], hop: Hop) -> None:
 
 
 def _is_address(text: str) -> bool:
+    if "%" in text:  # a zone means nothing beyond its host, and may be any text
+        return False
     try:
         ip_address(text)
     except ValueError:

@@ -121,11 +121,13 @@ class Response:
         "_context",
         "_iterable",
         "_iterator",
+        "_size",
         "begun",
         "closer",
         "committed",
         "ended",
         "file",
+        "gone",
         "head",
         "left",
         "request",
@@ -137,8 +139,10 @@ class Response:
     def __init__(self, context: Context, request: Request) -> None:
         self._context = context
         self.request: Request | None = request
+        self.gone = False  # the client is, a send from within the application failed
         self._iterable: Iterable[bytes] | None = None
         self._iterator: Iterator[bytes] | None = None
+        self._size: int | None = None  # of all blocks, where that is known
         self._chunked = False
         self.closer: Callable[[], object] | None = None
         self.head: ResponseHead | None = None
@@ -174,6 +178,8 @@ class Response:
 
         :raises ClientDisconnected: the client is gone or took nothing for the write timeout.
         """
+        if self.gone:
+            raise ClientDisconnected("the client is gone")
         if self.request is None:
             raise ResponseError("write was called after the response was complete")
         if data:
@@ -185,7 +191,7 @@ class Response:
         Does nothing for an HTTP/1.0 client or after the response began.
         """
         request = self.request
-        if request is not None and request.minor and not self.committed:
+        if request is not None and request.minor and not self.committed and not self.gone:
             request.push(b"HTTP/1.1 103 Early Hints\r\n" + field_lines(headers) + b"\r\n")
 
     # -- what the connection calls
@@ -202,7 +208,8 @@ class Response:
             size = sum(map(len, result))
             if size <= _JOIN_LIMIT:
                 return self._whole(b"".join(result))
-            return self._first(iter(result), size)
+            self._size, self._iterator = size, iter(result)
+            return self.next_block()
         self._iterable = result
         self.closer = getattr(result, "close", None)
         if isinstance(result, (bytes, str)):
@@ -213,7 +220,8 @@ class Response:
             file = sendable(result.file)
             if file is not None:
                 return self._file(file)
-        return self._first(iter(result), None)
+        self._iterator = iter(result)
+        return self.next_block()
 
     def next_block(self) -> bytes:
         """The next bytes to send; empty if the application had none ready or `ended` is set."""
@@ -221,7 +229,11 @@ class Response:
         block = next(self._iterator, _END)
         if block is _END:
             return self._end()
-        return self._framed(block) if block else b""
+        if not block:
+            return b""
+        if not self.committed and self._size is None and _length(self._iterable) == 1:
+            self._size = len(block)
+        return self._committed_with(block)
 
     def close(self) -> None:
         """Call `close()` of the iterable if it has one: exactly once, whatever happened."""
@@ -255,21 +267,6 @@ class Response:
             return head + self._framed(body)
         return (self._framed(body) if body else b"") + self._end()
 
-    def _first(self, iterator: Iterator[bytes], size: int | None) -> bytes:
-        """Head and first block that is not empty; `size` is that of all blocks, if known."""
-        self._iterator = iterator
-        for block in iterator:
-            if block:
-                if size is None and not self.committed and _length(self._iterable) == 1:
-                    size = len(block)
-                if self.committed:
-                    return self._framed(block)
-                return self._committed_with(block, size)
-        if self.committed:
-            return self._end()
-        head = self._commit(0)
-        return head + self._end()
-
     def _file(self, file: FileSlice) -> bytes:
         head = self._commit(file.count)
         if self.silent:
@@ -284,10 +281,10 @@ class Response:
         self.ended = True
         return head
 
-    def _committed_with(self, block: bytes, size: int | None = None) -> bytes:
+    def _committed_with(self, block: bytes) -> bytes:
         if self.committed:
             return self._framed(block)
-        return self._commit(size) + self._framed(block)
+        return self._commit(self._size) + self._framed(block)
 
     def _commit(self, size: int | None) -> bytes:
         """The bytes of the head; `size` is the length of the content, if known."""
@@ -320,15 +317,16 @@ class Response:
         left = self.left
         if left is not None:
             if len(block) > left:
-                self.surplus = True
+                self.surplus = self.ended = True  # nothing of what follows could be sent
                 block = block[:left]
             self.left = left - len(block)
         self.sent += len(block)
         return b"%x\r\n%b\r\n" % (len(block), block) if self._chunked else block
 
     def _end(self) -> bytes:
+        head = b"" if self.committed else self._commit(0)
         self.ended = True
-        return b"0\r\n\r\n" if self._chunked else b""
+        return head + (b"0\r\n\r\n" if self._chunked else b"")
 
 
 def _as_bytes(block: Any) -> bytes:

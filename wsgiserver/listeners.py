@@ -16,6 +16,33 @@ class BindError(Exception):
     """An address cannot be listened on; the text is one line for the user."""
 
 
+class UnixListener(socket.socket):
+    """A unix socket that removes its path when it is closed, if the path is still its own.
+
+    By then a successor may listen there; and a forked child only closes its copy.
+    """
+
+    _path = ""
+    _identity = (0, 0, 0)
+
+    def own(self, path: str) -> None:
+        """Remember what `bind` made."""
+        self._path = os.path.abspath(path)
+        self._identity = self._now()
+
+    def _now(self) -> tuple[int, int, int]:
+        status = os.stat(self._path)
+        return os.getpid(), status.st_dev, status.st_ino
+
+    def close(self) -> None:
+        """Close, and remove the path."""
+        with suppress(OSError):
+            if self._path and self._now() == self._identity:
+                os.unlink(self._path)
+        self._path = ""
+        super().close()
+
+
 def open_listeners(binds: Iterable[Address], backlog: int) -> list[socket.socket]:
     """Listen on all addresses, non-blocking; on none if one of them fails.
 
@@ -85,9 +112,10 @@ def _open_unix(bind: Unix, backlog: int) -> socket.socket:
     if not hasattr(socket, "AF_UNIX"):
         raise OSError(errno.EAFNOSUPPORT, "this system has no unix sockets")
     _remove_stale(bind.path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(bind.path)
+        sock.own(bind.path)
         sock.listen(backlog)
     except BaseException:
         sock.close()
@@ -125,14 +153,10 @@ def _open_inherited(bind: Inherited) -> socket.socket:
     return sock
 
 
-def close_listeners(sockets: Iterable[socket.socket], unlink: Iterable[Address] = ()) -> None:
-    """Close listening sockets and remove the paths of the unix sockets in `unlink`."""
+def close_listeners(sockets: Iterable[socket.socket]) -> None:
+    """Close listening sockets; once closed they may be closed again."""
     for sock in sockets:
         sock.close()
-    for bind in unlink:
-        if isinstance(bind, Unix):
-            with suppress(OSError):
-                os.unlink(bind.path)
 
 
 def url_of(sock: socket.socket) -> str:

@@ -322,6 +322,8 @@ class AccessWriter:
     def __call__(self, *fields: Any) -> None:
         """Log one exchange; see `Record` for the fields. A full disk costs the line, no more."""
         line = self._line_of(Record(*fields)) + "\n"
+        if self._fd < 0:
+            return  # a flow that outlived the grace of the stop; its number may be another file's
         try:
             os.write(self._fd, line.encode("utf-8", "backslashreplace"))
         except OSError as error:
@@ -331,7 +333,8 @@ class AccessWriter:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 class AccessLogger:

@@ -59,7 +59,7 @@ def supervise(config: Config, arguments: Sequence[str], final: Collection[int]) 
         if config.umask is not None:
             os.umask(config.umask)
         sockets = open_listeners(config.bind, config.backlog)
-        stack.callback(close_listeners, sockets, unlink=config.bind)
+        stack.callback(close_listeners, sockets)
         if config.pid:
             stack.enter_context(PidFile(config.pid))
         fds = [sock.fileno() for sock in sockets]

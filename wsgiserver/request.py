@@ -5,6 +5,7 @@ The readers know no socket and no time. They are told what came and say when the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Final
@@ -93,6 +94,7 @@ class HeadReader:
         if self._buffer is not None:
             checked = len(self._buffer)
             self._buffer += data
+            self.head_only = self._buffer[:5] == b"HEAD "
             if checked > 1 or self._buffer[:1] != b"\r":
                 end = self._buffer.find(b"\r\n\r\n", max(checked - 3, 0))
                 if end >= 0:
@@ -226,4 +228,5 @@ class BodyReader:
     def close(self) -> None:
         """Free the room on disk; content in memory stays readable for whoever kept it."""
         if not isinstance(self.file, BytesIO):
-            self.file.close()
+            with suppress(OSError):  # what a full disk did not take is not needed any more
+                self.file.close()

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wsgiserver import __version__, logs, workers
@@ -20,6 +19,7 @@ from wsgiserver.signals import StopPipe, StopSignals
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from wsgiserver.logs import AccessLogger, AccessWriter
     from wsgiserver.workers.base import Worker
 
 log = logging.getLogger("wsgiserver.error")
@@ -43,12 +43,16 @@ class WSGIServer:
 
     def __init__(self, app: WSGIApplication, config: Config | None = None, **options: Any) -> None:
         self.app = app
-        self.config = replace(config, **options) if config else Config.from_options(**options)
+        self.config = config.replaced(**options) if config else Config.from_options(**options)
         self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
         self._pipe: StopPipe | None = None
         self._worker: Worker | None = None
         self._failure: BaseException | None = None
+        self._access: AccessWriter | AccessLogger | None = None
+        self._stop_asked = False  # also before there is anything to stop
+        self._ended = threading.Event()  # serve_forever does not run
+        self._ended.set()
 
     # -- listening
 
@@ -78,32 +82,39 @@ class WSGIServer:
         :raises BindError: an address cannot be had. :raises ConfigError: a setting cannot be
             carried out on this system.
         """
-        with ExitStack() as stack:
-            model = self._model()
-            self._prepare(stack)
-            assert self._pipe is not None
-            stack.enter_context(
-                StopSignals(self._pipe, self.config.graceful_timeout, self._abandon)
-            )
-            self._announce()
-            self._work(model)
-            log.info("stopped")
+        model = self._model()
+        self._ended.clear()
+        try:
+            with ExitStack() as stack:
+                pipe = self._prepare(stack)
+                stack.enter_context(StopSignals(pipe, self.config.graceful_timeout, self._abandon))
+                self._announce()
+                self._work(model, pipe)
+                log.info("stopped")
+        finally:
+            self._stop_asked = False
+            self._ended.set()
 
     def start(self) -> None:
         """Serve in a thread of its own; returns when connections are accepted.
 
-        :raises BindError: an address cannot be had. :raises RuntimeError: it runs already.
+        The process' logging, umask and limit of open files are set up as for `serve_forever`.
+
+        :raises BindError: an address cannot be had. :raises ConfigError: as `serve_forever`.
+        :raises RuntimeError: it runs already.
         """
         if self._thread is not None:
             raise RuntimeError("this server runs already")
         model = self._model()
-        stack = ExitStack()
-        self._prepare(stack)
+        self._stop_asked = False
+        with ExitStack() as stack:
+            pipe = self._prepare(stack)
+            running = stack.pop_all()
 
         def run() -> None:
-            with stack:
+            with running:
                 try:
-                    self._work(model)
+                    self._work(model, pipe)
                 except BaseException as error:
                     self._failure = error
 
@@ -113,13 +124,16 @@ class WSGIServer:
     def stop(self) -> None:
         """Stop gracefully: accepted requests finish within `graceful_timeout`.
 
-        Called while `serve_forever` runs in another thread, it returns at once.
+        After `start()` it returns when they have. While `serve_forever` runs in another thread, or
+        is about to, it returns at once.
         """
+        self._stop_asked = True
         if self._pipe is not None:
             self._pipe.ask()
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
+            self._stop_asked = False
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
@@ -144,8 +158,8 @@ class WSGIServer:
         except workers.ModelUnavailable as error:
             raise ConfigError(f"worker_model: {error}") from None
 
-    def _prepare(self, stack: ExitStack) -> None:
-        """Everything that can fail, before the first connection is accepted."""
+    def _prepare(self, stack: ExitStack) -> StopPipe:
+        """Everything that can fail, before the first connection is accepted; `stack` undoes it."""
         config = self.config
         try:
             logs.set_up(config)
@@ -162,12 +176,14 @@ class WSGIServer:
         if config.pid:
             stack.enter_context(PidFile(config.pid))
         _drop_privileges(config.user, config.group)
-        self._pipe = StopPipe()
+        pipe = self._pipe = StopPipe()
         stack.callback(self._close_pipe)
+        if self._stop_asked:
+            pipe.ask()
+        return pipe
 
-    def _work(self, model: type[Worker]) -> None:
+    def _work(self, model: type[Worker], pipe: StopPipe) -> None:
         config = self.config
-        assert self._pipe is not None
         context = Context(
             self.app,
             config,
@@ -178,7 +194,7 @@ class WSGIServer:
         self._worker = model(
             context,
             self._sockets,
-            self._pipe.fd,
+            pipe.fd,
             grace=config.graceful_timeout,
             most=config.worker_connections,
             threads=config.threads,
@@ -192,7 +208,7 @@ class WSGIServer:
 
     def _close_sockets(self) -> None:
         sockets, self._sockets = self._sockets, []
-        close_listeners(sockets, unlink=self.config.bind)
+        close_listeners(sockets)
 
     def _close_pipe(self) -> None:
         pipe, self._pipe = self._pipe, None
@@ -226,16 +242,9 @@ class PidFile:
 
     def __enter__(self) -> PidFile:
         """:raises ConfigError: a process with the file's id lives, or it cannot be written."""
-        try:
-            with open(self._path, encoding="ascii") as file:
-                pid = int(file.read())
-            if pid != os.getpid():
-                os.kill(pid, 0)
-                raise ConfigError(f"pid {self._path}: a process with its id {pid} is running")
-        except (FileNotFoundError, ValueError, ProcessLookupError):
-            pass
-        except PermissionError as error:
-            raise ConfigError(f"pid {self._path}: {error.strerror}") from None
+        pid = self._read()
+        if pid > 0 and pid != os.getpid() and _lives(pid):
+            raise ConfigError(f"pid {self._path}: a process with its id {pid} is running")
         try:
             with open(self._path, "w", encoding="ascii") as file:
                 file.write(f"{os.getpid()}\n")
@@ -244,10 +253,28 @@ class PidFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._read() == os.getpid():
+            try:
+                os.unlink(self._path)
+            except OSError:
+                log.warning("the pid file %s could not be removed", self._path)
+
+    def _read(self) -> int:
         try:
-            os.unlink(self._path)
-        except OSError:
-            log.warning("the pid file %s could not be removed", self._path)
+            with open(self._path, encoding="ascii") as file:
+                return int(file.read(32))
+        except (OSError, ValueError):
+            return 0
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # another user's
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _raise_descriptor_limit() -> None:
@@ -275,17 +302,16 @@ def _drop_privileges(user: str, group: str) -> None:
     import pwd
 
     try:
-        entry = None
-        if user:
-            entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        # A number needs no entry: containers run under ids that nobody has a name for.
+        entry = pwd.getpwnam(user) if user and not user.isdigit() else None
+        uid = entry.pw_uid if entry else int(user or os.getuid())
         gid = entry.pw_gid if entry else os.getgid()
         if group:
             gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
         if os.geteuid() == 0:
             os.setgroups([gid] if entry is None else os.getgrouplist(entry.pw_name, gid))
         os.setgid(gid)
-        if entry is not None:
-            os.setuid(entry.pw_uid)
+        os.setuid(uid)
     except KeyError as error:
         raise ConfigError(f"user/group: {error.args[0]}") from None
     except PermissionError:
@@ -324,7 +350,12 @@ class _CompatibleServer(WSGIServer):
         return address[1] if isinstance(address, tuple) else 0
 
     def shutdown(self) -> None:
+        """Stop, and wait until `serve_forever` has ended in its thread."""
         self.stop()
+        self._ended.wait()
 
     def server_close(self) -> None:
+        """Stop listening; a server that runs is shut down before."""
+        if not self._ended.is_set():
+            self.shutdown()
         self._close_sockets()

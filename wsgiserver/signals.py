@@ -35,12 +35,14 @@ class StopPipe:
         """Ask to stop; may be called from a signal handler and more than once."""
         if not self.asked:
             self.asked = True
-            os.write(self._write_fd, b"x")
+            if self._write_fd >= 0:
+                os.write(self._write_fd, b"x")
 
     def close(self) -> None:
         """Give the descriptors back, when nobody waits any more."""
+        write_fd, self._write_fd = self._write_fd, -1
         os.close(self.fd)
-        os.close(self._write_fd)
+        os.close(write_fd)
 
 
 class StopSignals:
@@ -66,11 +68,13 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
+        # Logging may fail or block in a handler, so it comes last.
         name = signal.Signals(number).name
         if self._pipe.asked:
-            log.warning("%s again: ending at once", name)
             self._at_once()
-            logging.shutdown()
-            os._exit(128 + number)
-        log.info("%s: finishing what was accepted, for at most %g s", name, self._grace)
+            try:
+                log.warning("%s again: ending at once", name)
+            finally:
+                os._exit(128 + number)
         self._pipe.ask()
+        log.info("%s: finishing what was accepted, for at most %g s", name, self._grace)

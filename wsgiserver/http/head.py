@@ -31,15 +31,16 @@ _keys: dict[str, str] = {}
 def _cgi_key(name: str) -> str:
     """The environ key of a field name; `_DROPPED` for a name that must not reach an application.
 
-    Remembered for as many names as real clients use; a client that invents names only costs
-    itself the look-up that fails.
+    Remembered, until a client that invents names has filled the memory: then it begins anew.
     """
     key = name.upper().replace("-", "_")
     if "_" in name or key == "PROXY":
         key = _DROPPED
     elif key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = "HTTP_" + key
-    if len(_keys) < _MOST_KEYS and len(name) <= 64:
+    if len(name) <= 64:
+        if len(_keys) >= _MOST_KEYS:
+            _keys.clear()
         _keys[name] = key
     return key
 

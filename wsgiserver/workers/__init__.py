@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +30,8 @@ def worker_class(model: str) -> type[Worker]:
 
     :raises ModelUnavailable: the platform or an optional package is missing.
     """
-    import os
-
+    if model != "gevent" and not hasattr(select, "poll"):
+        raise ModelUnavailable(f"worker model {model!r} needs poll(), which this system lacks")
     if model == "process" and not hasattr(os, "fork"):
         raise ModelUnavailable("worker model 'process' needs fork(), which this system lacks")
     module, name = WORKER_MODELS[model]

@@ -58,11 +58,18 @@ class Worker:
         self.threads = threads
         self._names = {listener.fileno(): _server_name(listener) for listener in listeners}
         self._exhausted = False
+        self.end = float("inf")  # when the grace of a stop is over, in monotonic seconds
         context.flush = self.flush
 
     def run(self) -> None:
         """Serve; returns after a graceful stop, in which no accepted request was lost."""
         raise NotImplementedError
+
+    def begin_to_stop(self) -> None:
+        """Answers close their connections from now on; the grace runs. Once is enough."""
+        if not self.context.draining:
+            self.end = monotonic() + self.grace
+            self.context.drain()
 
     def abandon(self) -> None:
         """End at once what a second signal must end, from within the signal's handler."""
@@ -140,15 +147,15 @@ class Blocking(Worker):
                 break
             for fd in ready:
                 self._accept_one(by_fd[fd])
-        self.context.drain()
-        deadline = monotonic() + self.grace
+        self.begin_to_stop()
         for listener in self.listeners:
-            while self._accept_one(listener) and monotonic() < deadline:
+            while monotonic() < self.end and self._accept_one(listener):
                 pass
             listener.close()
-        self.join(deadline)
+        self.join(self.end)
 
     def _accept_one(self, listener: socket.socket) -> bool:
+        """Accept and spawn, if there is room; whether there may be another client after that."""
         if not self.has_room():
             return True
         try:
@@ -187,32 +194,47 @@ class Blocking(Worker):
             while conn.want is not CLOSE:
                 if conn.want is not RUN:
                     self.wait_for(conn, sock)
+                elif monotonic() >= self.end:
+                    conn.lost(TimeoutError("the server stops"))
+                else:
+                    self.give_way()
                 drive(conn, sock)
         finally:
             driving.close(conn, sock)
+
+    def give_way(self) -> None:
+        """A turn ended and the next one could begin at once: let others have theirs."""
 
     def wait_for(self, conn: Connection, sock: socket.socket) -> None:
         """Wait for what the connection wants; tell it when that, or the server, ends first."""
         ready = self.ready(conn, sock, conn.deadline - self.context.now())
         if not ready:
-            conn.expire()
+            self.time_is_up(conn)
         elif sock.fileno() not in ready:
             driving.receive_last(conn, sock)
+
+    def time_is_up(self, conn: Connection) -> None:
+        """Nothing came in time: in that of the connection, or in that of the stop."""
+        if monotonic() >= self.end:
+            conn.lost(TimeoutError("the server stops"))
+        else:
+            conn.expire()
 
     def ready(
         self, conn: Connection, sock: socket.socket, timeout: float, others: Sequence[int] = ()
     ) -> list[int]:
         """Which of the socket, the stop descriptor and `others` became ready in `timeout` s.
 
-        The stop descriptor stays readable, so it is watched only until it was seen once.
+        The stop descriptor stays readable, so it is watched only until this connection was told.
         """
         poll = select.poll()
         poll.register(sock, select.POLLIN if conn.want is READ else select.POLLOUT)
         for fd in others:
             poll.register(fd, select.POLLIN)
-        if not self.context.draining:
+        if not conn.drained:
             poll.register(self.stop_fd, select.POLLIN)
-        ready = [fd for fd, _ in poll.poll(max(timeout, 0) * 1000)]
+        timeout = max(min(timeout, self.end - monotonic()), 0)
+        ready = [fd for fd, _ in poll.poll(timeout * 1000)]
         if self.stop_fd in ready:
-            self.context.drain()
+            self.begin_to_stop()
         return ready

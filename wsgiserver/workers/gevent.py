@@ -49,16 +49,16 @@ class GeventWorker(Blocking):
         """See `Worker`."""
         acceptors = [gevent.spawn(self._accept_from, listener) for listener in self.listeners]
         self._hub.wait(self._hub.loop.io(self.stop_fd, 1))
-        self.context.drain()
+        self.begin_to_stop()
         gevent.killall(acceptors)
         for listener in self.listeners:
-            while self._accept_one(listener):
+            while monotonic() < self.end and self._accept_one(listener):
                 pass
             listener.close()
         gevent.sleep(0)  # let the new flows begin, and reach their first wait
         for flow in list(self._waiting):
-            flow.throw(_Stop)
-        self.join(monotonic() + self.grace)
+            flow.kill(_Stop, block=False)
+        self.join(self.end)
 
     def _accept_from(self, listener: socket.socket) -> None:
         readable = self._hub.loop.io(listener.fileno(), 1)
@@ -91,24 +91,34 @@ class GeventWorker(Blocking):
         flow: Flow = gevent.getcurrent()  # type: ignore[assignment]  # spawned above
         self._waiting.add(flow)
         try:
-            ready = self.wait(sock, conn.want, conn.deadline - self.context.now())
+            if self.context.draining and not conn.drained:
+                raise _Stop  # it was served while the others were told
+            timeout = min(conn.deadline, self.end) - monotonic()
+            ready = self.wait(sock, conn.want, timeout)
         except _Stop:
             receive_last(conn, sock)
             return
         finally:
             self._waiting.discard(flow)
         if not ready:
-            conn.expire()
+            self.time_is_up(conn)
+
+    def give_way(self) -> None:
+        """See `Blocking`: greenlets take turns only where one of them gives way."""
+        gevent.sleep(0)
 
     def wait(self, sock: socket.socket, want: Want, timeout: float) -> bool:
         """See `Worker`: the hub runs the other greenlets meanwhile."""
         watcher = self._hub.loop.io(sock.fileno(), 1 if want is READ else 2)
+        late = Timeout.start_new(max(timeout, 0))
         try:
-            with Timeout(max(timeout, 0)):
-                self._hub.wait(watcher)
-        except Timeout:
+            self._hub.wait(watcher)
+        except Timeout as error:
+            if error is not late:
+                raise  # the application's own
             return False
         finally:
+            late.close()
             watcher.close()
         return True
 

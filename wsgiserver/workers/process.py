@@ -48,7 +48,13 @@ class ProcessWorker(Blocking):
         """See `Blocking`."""
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no process or memory left: this client loses, not the server
+            sock.close()
+            self._say_exhausted(error)
+            self._pause(_REAP)
+            return
         if pid == 0:
             self._live(sock, conn)
         self._children.add(pid)

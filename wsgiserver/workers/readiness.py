@@ -54,7 +54,6 @@ class Readiness(Worker):
         self._by_fd = {listener.fileno(): listener for listener in self.listeners}
         self._accepting = False
         self._accept_again = 0.0
-        self._end = float("inf")
 
     def poller(self) -> Poller:
         """The poller to wait with."""
@@ -75,7 +74,7 @@ class Readiness(Worker):
     def _finished(self) -> bool:
         if not self.context.draining:
             return False
-        return not self._entries or monotonic() >= self._end
+        return not self._entries or monotonic() >= self.end
 
     def turn(self) -> None:
         """Wait once, then serve everything that is ready."""
@@ -188,7 +187,7 @@ class Readiness(Worker):
             for item in self._wheel.pop(at):
                 fd, entry = item
                 if self._entries.get(fd) is entry:
-                    if entry.conn.deadline >= horizon:
+                    if entry.conn.deadline >= horizon and not self.context.draining:
                         later.append(item)  # hot: an idle connection, most of ten thousand
                     else:
                         self._look_at(fd, entry, now)
@@ -198,6 +197,9 @@ class Readiness(Worker):
 
     def _look_at(self, fd: int, entry: Entry, now: float) -> None:
         conn = entry.conn
+        if self.context.draining and not entry.busy and conn.idle:
+            self._tell_stop(fd, entry, now)  # it was served while the others were told
+            return
         if not entry.busy and conn.want is not RUN and conn.deadline <= now:
             want = conn.expire()
             if want is CLOSE:
@@ -213,8 +215,7 @@ class Readiness(Worker):
 
     def _drain(self) -> None:
         """Stop accepting; what is in the backlog was accepted by the kernel, so serve it too."""
-        self.context.drain()
-        self._end = monotonic() + self.grace
+        self.begin_to_stop()
         self._watch_listeners(False)
         for listener in self._by_fd.values():
             self._accept_some(listener, self.most)
@@ -225,9 +226,14 @@ class Readiness(Worker):
         self._shortest = _TICK
         now = monotonic()
         for fd, entry in list(self._entries.items()):
-            if not entry.busy and entry.conn.want is READ:
-                want = receive_last(entry.conn, entry.sock)
-                if want is not entry.armed:
-                    self.rearm(fd, entry, want)
-            if self._entries.get(fd) is entry:
+            if entry.busy or entry.conn.want is not READ:
                 self._put_on_wheel(fd, entry, now)
+            else:
+                self._tell_stop(fd, entry, now)
+
+    def _tell_stop(self, fd: int, entry: Entry, now: float) -> None:
+        want = receive_last(entry.conn, entry.sock)
+        if want is not entry.armed:
+            self.rearm(fd, entry, want)
+        if self._entries.get(fd) is entry:
+            self._put_on_wheel(fd, entry, now)

@@ -26,17 +26,23 @@ class SingleWorker(Blocking):
 
     def wait_for(self, conn: Connection, sock: socket.socket) -> None:
         """As `Blocking`, but with an eye on the listeners while there is no request."""
-        if self.context.draining or not (conn.idle or conn.fresh):
+        if conn.drained or not (conn.idle or conn.fresh):
             super().wait_for(conn, sock)
             return
         timeout = conn.deadline - self.context.now()
-        if conn.fresh and self.ready(conn, sock, min(timeout, _SILENCE)):
-            return
+        if conn.fresh:
+            ready = self.ready(conn, sock, min(timeout, _SILENCE))
+            if self.stop_fd in ready:
+                receive_last(conn, sock)
+            if ready:
+                return
         rivals = [listener.fileno() for listener in self.listeners]
         ready = self.ready(conn, sock, timeout, rivals)
         if sock.fileno() in ready:
             return
-        if not ready or conn.fresh:
+        if not ready:
+            self.time_is_up(conn)
+        elif conn.fresh and self.stop_fd not in ready:
             conn.expire()
         else:
             receive_last(conn, sock)

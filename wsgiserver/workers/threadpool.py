@@ -3,9 +3,11 @@
 Slow clients cost no thread, since only whole requests reach the pool; slow applications do not
 stop the loop. The default.
 
-A thread sends what it can itself and gives the connection back by `busy = False` alone: the poller
-still watches it, so that in the common case (answered, waiting for the next request) the hand-back
-costs nothing. Only where the poller has to be told something, both sides take `_lock`.
+Who may touch what. While `entry.busy` is set the connection is the thread's, else the loop's; the
+loop sets it, the thread clears it. The poller goes on watching, so that in the common case
+(answered, waiting for the next request) clearing it is all that the hand-back costs. `entry.armed` and the
+poller's registration change only under `_lock`; a thread reads `armed` without it, after it has
+cleared `busy` (see `_unwatch` for why that is enough).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any, ClassVar
 
 from wsgiserver.connection import Want
 from wsgiserver.drive import drive
+from wsgiserver.workers.base import log
 from wsgiserver.workers.readiness import CLOSE, RUN, Entry, Readiness
 
 Job = tuple[int, Entry] | None
@@ -43,8 +46,9 @@ class ThreadPoolWorker(Readiness):
         super().run()
         for _ in pool:
             self._jobs.put(None)
+        deadline = max(self.end, monotonic() + 0.1)
         for thread in pool:
-            thread.join(max(self._end - monotonic(), 0.1))
+            thread.join(max(deadline - monotonic(), 0))
 
     def step(self, fd: int, entry: Entry) -> None:
         """As `Readiness`, but the application's turn is a job for the pool."""
@@ -61,23 +65,36 @@ class ThreadPoolWorker(Readiness):
     def _unwatch(self, fd: int, entry: Entry) -> None:
         """The client sends, or is gone, while its request is served: do not spin on it."""
         with self._lock:
-            if entry.busy and entry.armed is not None:
-                self._poller.remove(fd)
-                entry.armed = None
+            watched = entry.armed
+            if not entry.busy or watched is None:
+                return
+            entry.armed = None
+            self._poller.remove(fd)
+            # The thread stores busy before it reads armed, this stores armed before it reads busy:
+            # one of the two sees the other, so the connection is never left unwatched.
+            if not entry.busy and self._entries.get(fd) is entry:
+                super().rearm(fd, entry, entry.conn.want)
 
     def _work(self) -> None:
         """What each thread of the pool does."""
         while (job := self._jobs.get()) is not None:
-            fd, entry = job
-            want = drive(entry.conn, entry.sock)
-            if want is RUN:
-                self._jobs.put(job)
-            elif want is CLOSE:
-                self.discard(fd, entry)
-            else:
-                entry.busy = False
-                if entry.armed is not want:
-                    self._rearm_from_pool(fd, entry, want)
+            try:
+                self._serve(job)
+            except BaseException:  # a pool that shrinks in silence would be the worst of faults
+                log.exception("a thread of the pool failed, and goes on")
+                self.discard(*job)
+
+    def _serve(self, job: tuple[int, Entry]) -> None:
+        fd, entry = job
+        want = drive(entry.conn, entry.sock)
+        if want is RUN:
+            self._jobs.put(job)
+        elif want is CLOSE:
+            self.discard(fd, entry)
+        else:
+            entry.busy = False
+            if entry.armed is not want:
+                self._rearm_from_pool(fd, entry, want)
 
     def _rearm_from_pool(self, fd: int, entry: Entry, want: Want) -> None:
         with self._lock:
