@@ -56,8 +56,8 @@ def judge(path: str, *, dotfiles: bool = False, windows: bool = os.name == "nt")
     """Split a URL path (as PATH_INFO: percent-decoded, each byte one latin-1 character).
 
     "" is the root, asked for without its slash. None if it is not of the form that names a file:
-    "" is the root, asked for without its slash. None if it is not of the form that names a file: not
-    UTF-8 (overlong forms are not), with
+    "" is the root, asked for without its slash. None if it is not of the form that names a file:
+    not UTF-8 (overlong forms are not), with
     component (leading dot; `.well-known` as the first, RFC 8615, is none) unless `dotfiles`,
     or, where `windows` rules, a name Windows reads as something else.
     """

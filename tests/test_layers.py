@@ -52,7 +52,7 @@ _PURE: Final = frozenset(
     }
 )
 PURE: Final = {
-    "wsgiserver.http": _PURE,
+    "wsgiserver.http": _PURE | {"ipaddress"},
     "wsgiserver.forwarded": _PURE | {"ipaddress"},
     "wsgiserver.connection": _PURE | {"io"},
     "middleware.conditional": _PURE,

@@ -109,7 +109,8 @@ class Journal:
 
     def __init__(self, access: AccessLog | None = None) -> None:
         self.access = access
-        self._named: set[str] = set()
+        self._named: set[str] = set()  # fields of clients that were told of
+        self._own: set[str] = set()  # and those of the application
 
     def application_failed(self, environ: dict[str, Any], error: BaseException) -> None:
         """An application raised: its traceback, under the request it belongs to."""
@@ -130,8 +131,8 @@ class Journal:
     def hop_by_hop(self, names: Sequence[str]) -> None:
         """An application sent fields that belong to the server; each name is told once."""
         for name in names:
-            if name.lower() not in self._named and len(self._named) < 100:
-                self._named.add(name.lower())
+            if name.lower() not in self._own and len(self._own) < 100:
+                self._own.add(name.lower())
                 log.warning(
                     "the application's header %s was left out: it belongs to the connection,"
                     " which is the server's (told once)",

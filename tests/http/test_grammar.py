@@ -106,4 +106,4 @@ def test_no_backtracking(expression: re.Pattern[str], text: str) -> None:
     expression.fullmatch(text)
     expression.match(text)
     expression.search(text[:4096])  # search begins anew at each place: quadratic by its nature
-    assert process_time() - began < 0.2
+    assert process_time() - began < 5  # backtracking would take minutes

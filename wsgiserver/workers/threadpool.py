@@ -5,9 +5,9 @@ stop the loop. The default.
 
 Who may touch what. While `entry.busy` is set the connection is the thread's, else the loop's; the
 loop sets it, the thread clears it. The poller goes on watching, so that in the common case
-(answered, waiting for the next request) clearing it is all that the hand-back costs. `entry.armed` and the
-poller's registration change only under `_lock`; a thread reads `armed` without it, after it has
-cleared `busy` (see `_unwatch` for why that is enough).
+(answered, waiting for the next request) clearing it is all that the hand-back costs. `entry.armed`
+and the poller's registration change only under `_lock`; a thread reads `armed` without it, after it
+has cleared `busy` (see `_unwatch` for why that is enough).
 """
 
 from __future__ import annotations
