@@ -20,8 +20,8 @@ The states and what leaves them (`docs/architecture.md` draws the same):
     BODY      a part    lost → CLOSED
     READY     a whole   run → STREAM | LAST | REFUSED (500) | CLOSED
     STREAM    answered  run → STREAM | LAST | CLOSED   expire, lost → ABORTING | CLOSED
-    LAST      all out   sent, run → IDLE | CLOSING | LINGER | CLOSED   run → REFUSED (500)
-    LAST      all out   expire, lost → ABORTING | CLOSED
+    LAST      all out   sent → IDLE | CLOSING | LINGER | CLOSED   expire, lost → ABORTING | CLOSED
+    LAST      all out   run → IDLE | LINGER | CLOSED | REFUSED (500)
     CLOSING   close()   run → IDLE | LINGER | CLOSED
     ABORTING  close()   run → CLOSED
     REFUSED   our word  sent → LINGER   expire, lost → CLOSED

@@ -54,7 +54,9 @@ class Lines:
 
     def _drain(self) -> None:
         with self._changed:
-            while not self._ended and self._poll.poll(0):
+            now = select.poll()  # of its own: two threads must not wait with the same object
+            now.register(self._pipe, select.POLLIN)
+            while not self._ended and now.poll(0):
                 data = os.read(self._pipe.fileno(), 65536)
                 self._text += data.decode("utf-8", "backslashreplace")
                 self._ended = not data
