@@ -54,6 +54,8 @@ class Lines:
 
     def _drain(self) -> None:
         with self._changed:
+            if self._ended:
+                return
             now = select.poll()  # of its own: two threads must not wait with the same object
             now.register(self._pipe, select.POLLIN)
             while not self._ended and now.poll(0):
