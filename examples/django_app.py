@@ -18,7 +18,7 @@ from django.http import (
 )
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from common import digest, framework_page, greeting, stream
 
@@ -35,7 +35,7 @@ if not settings.configured:
     )
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     return HttpResponse(framework_page("Django"))
 
@@ -59,7 +59,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     return JsonResponse(digest(file.chunks()))
 
 
-@require_GET
+@require_safe
 def streamed(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(stream(), content_type="text/plain; charset=utf-8")
 

@@ -15,6 +15,8 @@ class Index:
         response.content_type = MEDIA_HTML
         response.text = framework_page("Falcon")
 
+    on_head = on_get
+
 
 class Form:
     def on_post(self, request: Request, response: Response) -> None:
@@ -38,6 +40,8 @@ class Streamed:
     def on_get(self, request: Request, response: Response) -> None:
         response.content_type = MEDIA_TEXT
         response.stream = stream()
+
+    on_head = on_get
 
 
 app = App()

@@ -1,4 +1,4 @@
-"""A connection without a socket: its context with a clock that is set by hand, and what drives it."""
+"""A connection without a socket: its context, with a clock set by hand, and what drives it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ class Notes:
         self.left_out: list[str] = []
 
     def _access(self, *record: Any) -> None:
-        self.lines.append(record)  # type: ignore[arg-type]
+        self.lines.append(record)
 
     def application_failed(self, environ: Environ, error: BaseException) -> None:
         self.failures.append(error)
+
+    def server_failed(self, peer: str, error: BaseException) -> None:
+        raise error
 
     def response_wrong(self, environ: Environ, text: str) -> None:
         self.wrong.append(text)

@@ -1,9 +1,9 @@
-"""The clock: monotonic time, and a Date that is right to the second without being formatted often."""
+"""The clock: monotonic time, and a Date that is right to the second but seldom formatted."""
 
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from time import monotonic, time
 
 import pytest
@@ -18,11 +18,10 @@ class Times:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.monotonic, self.wall = 5000.0, 784111777.25
         self.formatted = 0
-        format_date = module.formatdate
 
-        def counting(*args: float, usegmt: bool) -> str:
+        def counting(seconds: float, usegmt: bool) -> str:
             self.formatted += 1
-            return format_date(*args, usegmt=usegmt)
+            return formatdate(seconds, usegmt=usegmt)
 
         monkeypatch.setattr(module, "monotonic", lambda: self.monotonic)
         monkeypatch.setattr(module, "time", lambda: self.wall)

@@ -93,7 +93,7 @@ TWICE_BROKEN: Final = (
     CHUNKED + b"fff\r\n\0",
     get("/", "Expect: x", "Content-Length: 9999", method="POST"),
 )
-LIMITS: Final = {
+LIMITS: Final[dict[str, Any]] = {
     "limit_request_line": 128,
     "limit_request_fields": 20,
     "limit_request_field_size": 128,
@@ -258,7 +258,7 @@ class Origin:
         return self.bodies[-1]
 
     def _file(self, content: bytes, start_response: Callable[..., Any]) -> FileWrapper:
-        file = tempfile.TemporaryFile()  # noqa: SIM115: the server closes it
+        file = tempfile.TemporaryFile()  # noqa: SIM115
         file.write(content)
         file.seek(0)
         self.files.append(file)
@@ -401,7 +401,8 @@ class Life(RuleBasedStateMachine):
     def answers(self) -> tuple[list[Reply], bool]:
         """The answers that are complete, and whether nothing else was sent."""
         methods = [method for method, _, _ in self.asked]
-        file, found, at = io.BytesIO(self.driver.sent), [], 0
+        file, at = io.BytesIO(self.driver.sent), 0
+        found: list[Reply] = []
         while True:
             rest = self.driver.sent[at:]
             if b"\n" not in rest:

@@ -18,7 +18,7 @@ from wsgiserver.logs import Journal
 
 TRUSTED = Context(
     hello,
-    Config(forwarded_allow_ips="10.0.0.0/8, fd00::/8"),
+    Config(forwarded_allow_ips=(ip_network("10.0.0.0/8"), ip_network("fd00::/8"))),
     Journal(),
     multithread=False,
     multiprocess=False,
@@ -26,7 +26,7 @@ TRUSTED = Context(
 
 
 def seen(peer: str = "10.0.0.1", **fields: str) -> dict[str, Any]:
-    """The environ of a request with these fields (`X_FORWARDED_FOR`), as the application sees it."""
+    """The environ of a request with these fields (`X_FORWARDED_FOR`) as applications see it."""
     environ = {
         "REMOTE_ADDR": peer,
         "REMOTE_PORT": "4711",
@@ -109,8 +109,19 @@ def test_X_Forwarded_For(value: str, address: str, port: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["x", "192.0.2", "192.0.2.256", "192.0.2.1:99999", "[::1", "::1]", "1.2.3.4 5.6.7.8", "<b>"]
-    + ["192.0.2.1:x", "fe80::1%<b>", "192.0.2.1\xa0x", "010.0.0.1"],
+    [
+        *(
+            "x",
+            "192.0.2",
+            "192.0.2.256",
+            "192.0.2.1:99999",
+            "[::1",
+            "::1]",
+            "1.2.3.4 5.6.7.8",
+            "<b>",
+        ),
+        *("192.0.2.1:x", "fe80::1%<b>", "192.0.2.1\xa0x", "010.0.0.1"),
+    ],
 )
 def test_X_Forwarded_For_that_is_no_list_of_addresses(value: str) -> None:
     with pytest.raises(BadRequest):
@@ -180,9 +191,11 @@ def test_Forwarded(value: str, wanted: tuple[str, str, str, str]) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["x", "for", "for=", "=a", "for=a;for=b", "for = 192.0.2.1", "for=192.0.2.1 proto=https"]
-    + ['for="192.0.2.1', 'for=192.0.2.1"', 'for=192.0.2.1;proto=https"', 'for="a"b', "f(r=a"]
-    + ['for="192.0.2.1:99999"', "for=a;proto=http;Proto=https"],
+    [
+        *("x", "for", "for=", "=a", "for=a;for=b", "for = 192.0.2.1", "for=192.0.2.1 proto=https"),
+        *('for="192.0.2.1', 'for=192.0.2.1"', 'for=192.0.2.1;proto=https"', 'for="a"b', "f(r=a"),
+        *('for="192.0.2.1:99999"', "for=a;proto=http;Proto=https"),
+    ],
 )
 def test_Forwarded_that_is_not_valid(value: str) -> None:
     with pytest.raises(BadRequest):

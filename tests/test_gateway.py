@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -109,15 +109,18 @@ def test_input_in_every_form(coding: str, spool_size: int) -> None:
     content = b"one\ntwo\nthree"
     forms: list[tuple[Callable[[IO[bytes]], Any], Any]] = [
         (lambda file: file.read(), content),
-        (lambda file: (file.read(3), file.read(2), file.read(100), file.read(1)),
-         (b"one", b"\nt", b"wo\nthree", b"")),
         (lambda file: file.read(-1), content),
-        (lambda file: (file.readline(), file.readline(2), file.readline()), (b"one\n", b"tw", b"o\n")),
+        (
+            lambda file: [file.read(size) for size in (3, 2, 99, 1)],
+            [b"one", b"\nt", b"wo\nthree", b""],
+        ),
+        (lambda file: [file.readline() for _ in range(4)], [b"one\n", b"two\n", b"three", b""]),
+        (lambda file: [file.readline(2), file.readline(9)], [b"on", b"e\n"]),
         (lambda file: file.readlines(), [b"one\n", b"two\n", b"three"]),
         (lambda file: file.readlines(1), [b"one\n"]),
         (lambda file: list(file), [b"one\n", b"two\n", b"three"]),
-        (lambda file: (next(iter(file)), file.read()), (b"one\n", b"two\nthree")),
-    ]  # fmt: skip
+        (lambda file: [next(iter(file)), file.read()], [b"one\n", b"two\nthree"]),
+    ]
     for form, expected in forms:
         got: list[Any] = []
 
@@ -367,6 +370,15 @@ def test_a_length_that_is_declared_is_kept_as_it_is() -> None:
     assert [name for name, _ in reply.fields if name.lower() == "content-length"] == [
         "content-length"
     ]
+
+
+def test_a_205_is_empty_whatever_was_declared() -> None:
+    """RFC 9110 §15.3.6: no content, and the client must see where it ends."""
+    body = returning([b"abcde"], ("Content-Length", "5"), status="205 Reset Content")
+    driver, _ = serve(body, get(), get())
+    assert [(reply.body, reply.get("Content-Length")) for reply in replies(driver.sent)] == [
+        (b"", "0")
+    ] * 2
 
 
 @pytest.mark.parametrize("name", ["Date", "date", "Server", "SERVER"])

@@ -114,7 +114,7 @@ def test_literal_text_and_per_cent_signs() -> None:
     "text", ["%(x)s", "%(foo)s", "%h", "100%", "%(h)", "%(h)d", "%({X}x)s", "%({}i)s", "%(%)s"]
 )
 def test_formats_with_a_fault(text: str) -> None:
-    with pytest.raises(LogError, match="^access_log_format"):
+    with pytest.raises(LogError, match=r"^access_log_format"):
         compile_format(text)
 
 
@@ -195,7 +195,7 @@ def opened(path: str, text: str = "%(m)s %(U)s") -> Any:
     return found
 
 
-FIELDS = (ENVIRON, "200 OK", 5, [], 0.1, False)
+FIELDS: tuple[Any, ...] = (ENVIRON, "200 OK", 5, [], 0.1, False)
 
 
 def test_lines_are_appended(tmp_path: Path) -> None:

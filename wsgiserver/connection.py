@@ -553,7 +553,8 @@ class Connection:
     def _closed(self) -> Want:
         self._release()
         self._reader.forget()
-        self._rest = b""
+        self._rest = self.out = b""
+        self.file = None
         self._state = CLOSED
         self.want = CLOSE
         return CLOSE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,10 @@ PATHS = sorted(CORPUS.glob("*.bin"))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_replay(path: object) -> None:
-    data = path.read_bytes()  # type: ignore[attr-defined]
+def test_replay(path: Path) -> None:
+    data = path.read_bytes()
     check(data)
-    chance = random.Random(path.stem)  # type: ignore[attr-defined]
+    chance = random.Random(path.stem)
     for _ in range(20):
         check(damaged(data, chance))
 

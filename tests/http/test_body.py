@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,8 +31,7 @@ def bytewise(data: bytes) -> list[bytes]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    pairs = zip(marks, marks[1:], strict=False)
-    return [data[begin:end] for begin, end in pairs if begin < end]
+    return [data[begin:end] for begin, end in pairwise(marks) if begin < end]
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

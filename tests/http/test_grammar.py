@@ -1,4 +1,4 @@
-"""The expressions of the grammar, each against its rule written as a set of characters, and in time."""
+"""The grammar: each expression against its rule as a set of characters, and against the clock."""
 
 from __future__ import annotations
 

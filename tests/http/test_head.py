@@ -1,4 +1,4 @@
-"""Request lines and field lines: what tests/cases does not say because it needs numbers or calls."""
+"""Request lines and field lines: what tests/cases cannot say because it needs numbers or calls."""
 
 from __future__ import annotations
 

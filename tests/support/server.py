@@ -40,8 +40,6 @@ class Lines:
     def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
         self._changed = threading.Condition()
-        self._poll = select.poll()
-        self._poll.register(pipe, select.POLLIN)
         self._text = ""
         self._ended = False
         self._thread = threading.Thread(target=self._pump, daemon=True)
@@ -49,8 +47,13 @@ class Lines:
 
     def _pump(self) -> None:
         while not self._ended:
-            self._poll.poll()
+            self._ready(None)
             self._drain()
+
+    def _ready(self, milliseconds: int | None) -> bool:
+        poll = select.poll()  # of its own: two threads must not use one
+        poll.register(self._pipe, select.POLLIN)
+        return bool(poll.poll(milliseconds))
 
     def _drain(self) -> None:
         with self._changed:
