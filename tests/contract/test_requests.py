@@ -1,4 +1,4 @@
-"""What a request becomes: the request line, the fields and the body as the application sees them."""
+"""What a request becomes: its line, fields and body as the application sees them."""
 
 from __future__ import annotations
 

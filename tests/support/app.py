@@ -92,14 +92,14 @@ def show_environ(environ: Environ, start_response: StartResponse, query: Query) 
     """All of environ that JSON can hold, and the body."""
     simple = (str, int, bool, tuple)
     shown = {name: value for name, value in environ.items() if isinstance(value, simple)}
-    shown["body"] = environ["wsgi.input"].read().decode("latin-1")
+    shown["body"] = environ["wsgi.input"].read(-1).decode("latin-1")
     shown["pid"] = os.getpid()
     return _json(start_response, shown)
 
 
 def echo(environ: Environ, start_response: StartResponse, query: Query) -> list[bytes]:
     """The body as it came."""
-    body = environ["wsgi.input"].read()
+    body = environ["wsgi.input"].read(-1)
     start_response("200 OK", [TEXT, ("X-Content-Length", environ.get("CONTENT_LENGTH", "none"))])
     return [body]
 
@@ -200,7 +200,11 @@ def blocks(environ: Environ, start_response: StartResponse, query: Query) -> Ite
     def begin() -> object:
         write = start_response(query.one("status", "200 OK"), _headers(query))
         for number, block in enumerate(query.all("write")):
-            write(block.encode("latin-1"))
+            try:
+                write(block.encode("latin-1"))
+            except OSError as error:
+                stage.report(query.number("stage"), f"failed: {type(error).__name__}")
+                raise
             if "stage" in query:
                 stage.wait(query.number("stage"), f"wrote {number}")
         return write
@@ -284,6 +288,17 @@ def endless(environ: Environ, start_response: StartResponse, query: Query) -> It
     return Endless(query.number("stage"))
 
 
+def fill(environ: Environ, start_response: StartResponse, query: Query) -> list[bytes]:
+    """Push `size` bytes through one write(); report if that fails."""
+    write = start_response("200 OK", [TEXT])
+    try:
+        write(bytes(query.number("size")))
+    except OSError as error:
+        stage.report(query.number("stage"), f"failed: {type(error).__name__}")
+        raise
+    return []
+
+
 def wait(environ: Environ, start_response: StartResponse, query: Query) -> list[bytes]:
     """Answer when the stage says so."""
     stage.wait(query.number("stage"), environ["RAW_URI"])
@@ -310,7 +325,7 @@ def file(environ: Environ, start_response: StartResponse, query: Query) -> Itera
     path, kind = query.one("path"), query.one("kind", "plain")
     opened: Any
     if kind == "gzip":
-        opened = gzip.open(path)
+        opened = gzip.open(path)  # noqa: SIM115 - the server closes it
     elif kind == "memory":
         with open(path, "rb") as plain:
             opened = io.BytesIO(plain.read())
@@ -318,7 +333,7 @@ def file(environ: Environ, start_response: StartResponse, query: Query) -> Itera
         opened = Reported(path)
         opened.port = query.number("stage")
     else:
-        opened = open(path, "rb")  # noqa: SIM115: the server closes it
+        opened = open(path, "rb")  # noqa: SIM115 - the server closes it
     opened.seek(query.number("offset"))
     if "skip" in query:
         opened.read(query.number("skip"))  # a buffered reader has read ahead of this
@@ -339,6 +354,7 @@ ROUTES: dict[str, Route] = {
         hints,
         count,
         endless,
+        fill,
         wait,
         file,
     )

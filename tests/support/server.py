@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -32,6 +33,7 @@ def _has_v6() -> bool:
 
 
 _HAS_V6: Final = _has_v6()
+_COMMAND: Final = [sys.executable, "-W", "error", "-m", "tests.support.serve"]
 
 
 class Lines:
@@ -101,7 +103,7 @@ class Server:
     tells what the application was called with.
     """
 
-    def __init__(self, model: str, **options: Any) -> None:
+    def __init__(self, model: str, *, pass_fds: Sequence[int] = (), **options: Any) -> None:
         self.model = model
         # Not pytest's tmp_path: the path of a unix socket must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="contract-"))
@@ -117,14 +119,14 @@ class Server:
             **options,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.support.serve"]
-            + [json.dumps(settings), str(self._calls)],
+            [*_COMMAND, json.dumps(settings), str(self._calls)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         assert self.process.stdout is not None and self.process.stderr is not None
         self.log = Lines(self.process.stderr)
@@ -140,9 +142,12 @@ class Server:
             line = self.output.wait_for(r"\{.*\}\n")[0]
         except AssertionError as error:
             raise AssertionError(f"the server did not start: {self.log.text}") from error
+        addresses = json.loads(line)["addresses"]
+        # From then on it also knows what a signal means.
+        self.log.wait_for(rf"(?s)(listening on [^\n]*\n.*?){{{len(addresses)}}}")
         return [
             (address[0], address[1]) if isinstance(address, list) else address
-            for address in json.loads(line)["addresses"]
+            for address in addresses
         ]
 
     def connect(self, *, source: str | None = None, receive_buffer: int = 0) -> Wire:

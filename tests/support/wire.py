@@ -7,6 +7,7 @@ import json
 import re
 import selectors
 import socket
+import struct
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, Final
@@ -157,7 +158,11 @@ class Wire:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if source is not None:
             self.sock.bind((source, 0))
-        self.sock.connect(target)
+        try:
+            self.sock.connect(target)
+        except BaseException:
+            self.sock.close()
+            raise
         if family != socket.AF_UNIX:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self.sock.makefile("rb")
@@ -177,6 +182,11 @@ class Wire:
         """Close it; with bytes unread that is a reset."""
         self._file.close()
         self.sock.close()
+
+    def reset(self) -> None:
+        """Close it by a reset, whatever is unread."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
     def send(self, data: bytes) -> None:
         """Send these bytes."""
