@@ -87,7 +87,11 @@ class WSGIServer:
         try:
             with ExitStack() as stack:
                 pipe = self._prepare(stack)
-                stack.enter_context(StopSignals(pipe, self.config.graceful_timeout, self._abandon))
+                stack.enter_context(
+                    StopSignals(
+                        pipe, self.config.graceful_timeout, self._begin_to_stop, self._abandon
+                    )
+                )
                 self._announce()
                 self._work(model, pipe)
                 log.info("stopped")
@@ -130,6 +134,7 @@ class WSGIServer:
         self._stop_asked = True
         if self._pipe is not None:
             self._pipe.ask()
+            self._begin_to_stop()
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
@@ -200,6 +205,10 @@ class WSGIServer:
             threads=config.threads,
         )
         self._worker.run()
+
+    def _begin_to_stop(self) -> None:
+        if self._worker is not None:
+            self._worker.begin_to_stop()
 
     def _abandon(self) -> None:
         if self._worker is not None:

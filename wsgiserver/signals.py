@@ -12,10 +12,12 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 log = logging.getLogger("wsgiserver.error")
 
+# What the worker itself may need to end after the grace, in seconds.
+_MERCY: Final = 0.5
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -48,12 +50,22 @@ class StopPipe:
 class StopSignals:
     """A context in which the stop signals ask `pipe`; the second one calls `at_once` and exits.
 
+    So does the end of the grace: an application that does not come back in the only thread would
+    keep the server for ever.
+
     Does nothing outside of the main thread, where Python does not deliver signals.
     """
 
-    def __init__(self, pipe: StopPipe, grace: float, at_once: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pipe: StopPipe,
+        grace: float,
+        begin: Callable[[], None],
+        at_once: Callable[[], None],
+    ) -> None:
         self._pipe = pipe
         self._grace = grace
+        self._begin = begin
         self._at_once = at_once
         self._before: dict[signal.Signals, Any] = {}
 
@@ -64,6 +76,8 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -77,4 +91,19 @@ class StopSignals:
             finally:
                 os._exit(128 + number)
         self._pipe.ask()
+        self._begin()
+        self._watch_the_grace()
         log.info("%s: finishing what was accepted, for at most %g s", name, self._grace)
+
+    def _watch_the_grace(self) -> None:
+        """An alarm, since it comes through whatever the application waits in, as no thread does."""
+        if hasattr(signal, "setitimer"):
+            self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._grace_is_over)
+            signal.setitimer(signal.ITIMER_REAL, self._grace + _MERCY)
+
+    def _grace_is_over(self, *_: object) -> None:
+        self._at_once()
+        try:
+            log.warning("the grace of %g s is over: cutting off what did not finish", self._grace)
+        finally:
+            os._exit(1)

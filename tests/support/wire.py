@@ -131,7 +131,8 @@ def _exactly(file: BinaryIO, size: int, before: bytes) -> bytes:
 
 def replies(data: bytes, *methods: str) -> list[Reply]:
     """All answers in what a server sent; of requests with these methods, then of GETs."""
-    file, found, left = io.BytesIO(data), [], list(methods)
+    found: list[Reply] = []
+    file, left = io.BytesIO(data), list(methods)
     while True:
         reply = read_reply(file, left[0] if left else "GET")
         if reply is None:

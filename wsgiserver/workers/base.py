@@ -66,7 +66,11 @@ class Worker:
         raise NotImplementedError
 
     def begin_to_stop(self) -> None:
-        """Answers close their connections from now on; the grace runs. Once is enough."""
+        """Answers close their connections from now on; the grace runs. Once is enough.
+
+        Called as soon as the stop is known, also from a signal handler: a loop that is busy in the
+        application learns of the descriptor only later, and the answer must say close already.
+        """
         if not self.context.draining:
             self.end = monotonic() + self.grace
             self.context.drain()

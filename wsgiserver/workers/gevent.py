@@ -40,7 +40,7 @@ class GeventWorker(Blocking):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._hub: Hub = get_hub()
-        self._flows: set[Flow] = set()
+        self._flows: dict[Flow, socket.socket] = {}
         self._waiting: set[Flow] = set()
         self._room = Event()
         self._room.set()
@@ -76,13 +76,13 @@ class GeventWorker(Blocking):
     def spawn(self, sock: socket.socket, conn: Connection) -> None:
         """See `Blocking`."""
         flow = gevent.spawn(self.serve, sock, conn)
-        self._flows.add(flow)
+        self._flows[flow] = sock
         flow.link(self._ended)
         if len(self._flows) >= self.most:
             self._room.clear()
 
     def _ended(self, flow: Flow) -> None:
-        self._flows.discard(flow)
+        self._flows.pop(flow, None)
         if len(self._flows) < self.most:
             self._room.set()
 
@@ -125,4 +125,5 @@ class GeventWorker(Blocking):
     def join(self, deadline: float) -> None:
         """See `Blocking`."""
         gevent.joinall(list(self._flows), timeout=max(deadline - monotonic(), 0))
-        gevent.killall(list(self._flows), block=False)
+        for sock in list(self._flows.values()):
+            sock.close()  # its application did not come back in time

@@ -6,12 +6,15 @@ import os
 import signal
 import socket
 import sys
+import threading
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any, ClassVar, Final
 
 from wsgiserver.connection import Connection
 from wsgiserver.workers.base import Blocking, log
 
+_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 # How long the worker waits before it looks again whether a child ended: while it has no room for
 # another one, and while it stops.
 _REAP: Final = 0.1
@@ -48,15 +51,19 @@ class ProcessWorker(Blocking):
         """See `Blocking`."""
         sys.stdout.flush()
         sys.stderr.flush()
+        # A child that is asked to stop before it has a handler of its own would use ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
         try:
             pid = os.fork()
+            if pid == 0:
+                self._live(sock, conn)
         except OSError as error:  # no process or memory left: this client loses, not the server
             sock.close()
             self._say_exhausted(error)
             self._pause(_REAP)
             return
-        if pid == 0:
-            self._live(sock, conn)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         self._children.add(pid)
         sock.close()
 
@@ -64,10 +71,13 @@ class ProcessWorker(Blocking):
         """All that the child does. It must not return into the parent's code."""
         status = 1
         try:
-            # A terminal's Ctrl-C reaches the whole group: the parent decides, through the stop
-            # descriptor, and a signal to this child alone must not stop the server.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # A terminal's Ctrl-C reaches the whole group, and the parent decides what it means. The
+            # parent's SIGTERM makes the answer in work say close.
+            main = threading.current_thread() is threading.main_thread()
+            if main:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, lambda *_: Blocking.begin_to_stop(self))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
             for listener in self.listeners:
                 listener.close()
             self._children.clear()
@@ -96,10 +106,17 @@ class ProcessWorker(Blocking):
             self._reap()
         self.abandon()
 
+    def begin_to_stop(self) -> None:
+        """See `Worker`; the children are told."""
+        if not self.context.draining:
+            self._signal(signal.SIGTERM)
+        super().begin_to_stop()
+
     def abandon(self) -> None:
         """See `Worker`."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in list(self._children):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)

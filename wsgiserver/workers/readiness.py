@@ -54,6 +54,7 @@ class Readiness(Worker):
         self._by_fd = {listener.fileno(): listener for listener in self.listeners}
         self._accepting = False
         self._accept_again = 0.0
+        self._told = False  # the listeners are closed and all connections know of the stop
 
     def poller(self) -> Poller:
         """The poller to wait with."""
@@ -72,7 +73,7 @@ class Readiness(Worker):
             self._poller.close()
 
     def _finished(self) -> bool:
-        if not self.context.draining:
+        if not self._told:
             return False
         return not self._entries or monotonic() >= self.end
 
@@ -216,6 +217,7 @@ class Readiness(Worker):
     def _drain(self) -> None:
         """Stop accepting; what is in the backlog was accepted by the kernel, so serve it too."""
         self.begin_to_stop()
+        self._told = True
         self._watch_listeners(False)
         for listener in self._by_fd.values():
             self._accept_some(listener, self.most)
