@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -133,8 +134,10 @@ def test_a_client_that_leaves(server: Server, stage: Stage) -> None:
 
 
 @pytest.fixture
-def json_server(model: str, fleet: Fleet) -> Server:
-    return fleet(model, access_log_format="json")
+def json_server(model: str, fleet: Fleet) -> Iterator[Server]:
+    found = fleet(model, access_log_format="json")
+    yield found
+    found.check()
 
 
 def record(log: Log, pattern: str) -> dict[str, Any]:
@@ -182,3 +185,5 @@ def test_json_aborted(json_server: Server, query: str) -> None:
             wire.reply()
     found = record(log, "/blocks")
     assert (found["status"], found["bytes"], found["aborted"]) == (200, 2, True)
+    if "fail" in query:
+        json_server.expect_fault("RuntimeError: the application fails on purpose")

@@ -261,9 +261,10 @@ def hints(environ: Environ, start_response: StartResponse, query: Query) -> Iter
 
 
 def count(environ: Environ, start_response: StartResponse, query: Query) -> Iterable[bytes]:
-    """`to` numbers, each in a block."""
+    """`to` numbers, each in a block of its own, `width` characters wide."""
     start_response("200 OK", [TEXT])
-    return (b"%d\n" % number for number in range(query.number("to")))
+    width = query.number("width")
+    return (b"%*d\n" % (width, number) for number in range(query.number("to")))
 
 
 class Endless:
