@@ -114,6 +114,33 @@ def test_splits(fleet: Fleet, name: str, ending: str) -> None:
     assert "GET /poison" not in server.calls()
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("name", MODELS)
+def test_one_cut_in_the_ending(fleet: Fleet, name: str, ending: str) -> None:
+    """At each place in turn. The answer to a request before it tells that its first part was read;
+    behind a fault that can be seen already, the rest need not be sent.
+    """
+    server = fleet(name)
+    data = ENDINGS[ending]
+    offsets = [n for n in range(1, len(data)) if n < 120 or n > len(data) - 20]
+    whole, varied = cut(server, data, len(data)), []
+    for offset in offsets[:: 1 if name == "epoll" else 7]:
+        if (found := cut(server, data, offset)) != whole:
+            varied.append((data[:offset][-30:], found[-100:]))
+    assert not varied, f"expected {whole[-100:]!r}"
+    server.check()
+
+
+def cut(server: Server, data: bytes, offset: int) -> bytes:
+    """What the server answers to data that comes in two parts."""
+    first = request("/blocks?block=first")
+    with server.connect() as wire:
+        wire.send(first + data[:offset])
+        got = wire.reply().body
+        got += wire.rest(data[offset:])
+    return re.sub(rb"\r\nDate: [^\r]*", b"", got)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_byte_by_byte(fleet: Fleet, name: str) -> None:
     server = fleet(name)

@@ -219,6 +219,14 @@ class Wire:
         """
         return self._file.read(1) == b""
 
+    def rest(self, data: bytes = b"") -> bytes:
+        """Send what is left to send, if the server takes it still, and read to its end."""
+        try:
+            self.sock.sendall(data)
+        except OSError:
+            pass
+        return self._file.read()
+
     def exchange(self, data: bytes, *, finish: bool = False) -> bytes:
         """Send all of it, receiving at the same time, until the server ends the connection."""
         got: list[bytes] = []

@@ -99,9 +99,16 @@ def parse_request_line(line: bytes, limit: int) -> RequestLine:
     return RequestLine(method.decode("ascii"), target.decode("ascii"), int(minor))
 
 
+def _impossible() -> BadRequest:
+    """The same words however the head was cut into packets."""
+    return BadRequest("the request contains a character that no HTTP/1.1 head may contain.")
+
+
 def _wrong_line(line: bytes, limit: int) -> Exception:
     if len(line) > limit:
         return URITooLong(f"the request line is over {limit} bytes.")
+    if grammar.IMPOSSIBLE.search(line):
+        return _impossible()
     if grammar.OTHER_VERSION.fullmatch(line):
         return VersionNotSupported("this server speaks HTTP/1.1 and HTTP/1.0.")
     return BadRequest("the request line is not 'method target HTTP/1.1'.")
@@ -192,6 +199,8 @@ def _wrong_fields(block: bytes, most: int, longest: int) -> Exception:
         return FieldsTooLarge(f"there are more than {most} header fields.")
     if max(map(len, lines)) > longest:
         return FieldsTooLarge(f"a header field is over {longest} bytes.")
+    if grammar.IMPOSSIBLE.search(block):
+        return _impossible()
     if re.search(rb"(?:\A|\n)[ \t]", block):
         return BadRequest("a header field is folded over several lines.")
     return BadRequest("a header field is not 'name: value' in the characters RFC 9110 allows.")
@@ -204,6 +213,6 @@ def check_beginning(start: bytes | bytearray, since: int) -> None:
     :raises BadRequest: a byte that no head can contain, or a first byte that begins no method.
     """
     if grammar.IMPOSSIBLE.search(start, max(since - 1, 0)):
-        raise BadRequest("the request contains a character that no HTTP/1.1 head may contain.")
+        raise _impossible()
     if since == 0 and start[:1] != b"\r" and not grammar.TOKEN.match(start):
         raise BadRequest("this is not an HTTP/1.1 request.")
