@@ -116,6 +116,7 @@ FIELDS: list[Case] = [
     ("bare CR in value", fields(b"X: a\rb\r\n"), 400),
     ("bare CR hides coding", fields(b"X: \rTransfer-Encoding: chunked\r\n"), 400),
     ("CR CR LF", fields(b"X: a\r\r\n"), 400),
+    ("two media types", fields(b"Content-Type: a/b\r\n", b"Content-Type: c/d\r\n"), 400),
 ]
 
 # RFC 9112 §6.1-6.3, RFC 9110 §8.6

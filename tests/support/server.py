@@ -210,4 +210,6 @@ class Server:
         except ProcessLookupError:
             pass
         self.process.wait()
+        self.log.close()
+        self.output.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -24,6 +24,9 @@ log = logging.getLogger("wsgiserver.error")
 # Out of descriptors or buffers: accepting again at once would only spin.
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE: Final = 0.5
+# A signal that comes in the moment before a wait is handled only after it, so none is longer than
+# this (seconds).
+GLANCE: Final = 0.5
 
 
 class Worker:
@@ -120,6 +123,11 @@ class Worker:
         return bool(poll.poll(max(timeout, 0) * 1000))
 
 
+def _glance(until: float) -> float:
+    """How long to wait at a time for what may last until a monotonic time."""
+    return min(max(until - monotonic(), 0), GLANCE)
+
+
 class Exhausted(Exception):
     """No descriptor or memory is left to accept with."""
 
@@ -171,9 +179,9 @@ class Blocking(Worker):
             self.spawn(*accepted)
         return accepted is not None
 
-    def housekeeping(self) -> float | None:
-        """What is to be done now and then; in how many ms again, None for no need."""
-        return None
+    def housekeeping(self) -> float:
+        """What is to be done now and then; in how many ms again, at most."""
+        return GLANCE * 1000
 
     def has_room(self) -> bool:
         """Wait for a moment while the worker is full; whether it has room now."""
@@ -237,8 +245,10 @@ class Blocking(Worker):
             poll.register(fd, select.POLLIN)
         if not conn.drained:
             poll.register(self.stop_fd, select.POLLIN)
-        timeout = max(min(timeout, self.end - monotonic()), 0)
-        ready = [fd for fd, _ in poll.poll(timeout * 1000)]
+        until = min(monotonic() + timeout, self.end)
+        while not (ready := [fd for fd, _ in poll.poll(_glance(until) * 1000)]):
+            if monotonic() >= until:
+                break
         if self.stop_fd in ready:
             self.begin_to_stop()
         return ready

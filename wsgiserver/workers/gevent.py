@@ -14,7 +14,7 @@ from gevent.timeout import Timeout
 
 from wsgiserver.connection import Connection, Want
 from wsgiserver.drive import receive_last
-from wsgiserver.workers.base import PAUSE, READ, Blocking, Exhausted
+from wsgiserver.workers.base import GLANCE, PAUSE, READ, Blocking, Exhausted
 
 if TYPE_CHECKING:
     Flow = gevent.Greenlet[Any, Any]
@@ -48,7 +48,10 @@ class GeventWorker(Blocking):
     def run(self) -> None:
         """See `Worker`."""
         acceptors = [gevent.spawn(self._accept_from, listener) for listener in self.listeners]
+        glance = self._hub.loop.timer(GLANCE, GLANCE)
+        glance.start(lambda: None)  # so that a signal is seen though nothing else happens
         self._hub.wait(self._hub.loop.io(self.stop_fd, 1))
+        glance.close()
         self.begin_to_stop()
         gevent.killall(acceptors)
         for listener in self.listeners:

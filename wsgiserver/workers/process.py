@@ -34,10 +34,10 @@ class ProcessWorker(Blocking):
         super().__init__(*args, **options)
         self._children: set[int] = set()
 
-    def housekeeping(self) -> float | None:
+    def housekeeping(self) -> float:
         """See `Blocking`: no child stays a zombie for longer than a moment."""
         self._reap()
-        return _REAP * 1000 if self._children else None
+        return _REAP * 1000 if self._children else super().housekeeping()
 
     def has_room(self) -> bool:
         """Whether there are fewer than `most` children; if not, wait a moment and reap."""
