@@ -149,6 +149,32 @@ def test_a_stop_is_bounded_by_its_grace(model: str, sends: bytes) -> None:
         assert time.monotonic() - began < 8  # the timeouts of these states begin at 20 s
 
 
+@pytest.mark.parametrize("model", POOLED)
+def test_the_end_of_the_grace_closes_what_was_cut_off(model: str) -> None:
+    """PEP 3333's close() is called also for an answer that its client did not take in time."""
+    closed = threading.Event()
+
+    class Large:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter(lambda: bytes(1 << 20), b"")
+
+        def close(self) -> None:
+            assert not closed.is_set()
+            closed.set()
+
+    def large(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Large()
+
+    server = WSGIServer(large, bind="127.0.0.1:0", worker_model=model, graceful_timeout=0.5)
+    server.start()
+    with connect(server) as client:
+        client.sendall(GET)
+        client.recv(1)
+        server.stop()
+        assert closed.wait(TIMEOUT)
+
+
 @pytest.mark.parametrize("idle", [0, 1, 3])
 @pytest.mark.parametrize("model", [*MODELS, "gevent"])
 def test_idle_clients_do_not_delay_the_stop(model: str, idle: int) -> None:

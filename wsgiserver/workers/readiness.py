@@ -69,8 +69,16 @@ class Readiness(Worker):
                 self.turn()
         finally:
             for fd, entry in list(self._entries.items()):
+                self._cut_off(entry)
                 self.discard(fd, entry)
             self._poller.close()
+
+    def _cut_off(self, entry: Entry) -> None:
+        """The grace is over for an answer that a client did not take: its close() is still owed."""
+        conn = entry.conn
+        if not entry.busy and conn.want is WRITE:
+            if conn.lost(TimeoutError("the server stops")) is RUN:
+                conn.run(entry.sock)
 
     def _finished(self) -> bool:
         if not self._told:
