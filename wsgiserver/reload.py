@@ -226,9 +226,7 @@ def _watchfiles() -> Any:
     try:
         from watchfiles import watch
     except ModuleNotFoundError:
-        raise ConfigError(
-            "reload: needs the watchfiles package: pip install 'wsgiserver[reload]'"
-        ) from None
+        raise ConfigError("reload: needs the watchfiles package: pip install watchfiles") from None
     return watch
 
 

@@ -41,6 +41,6 @@ def worker_class(model: str) -> type[Worker]:
         if error.name is None or error.name.partition(".")[0] != "gevent":
             raise
         raise ModelUnavailable(
-            "worker model 'gevent' needs the gevent package: pip install 'wsgiserver[gevent]'"
+            "worker model 'gevent' needs the gevent package: pip install gevent"
         ) from None
     return found
