@@ -451,8 +451,6 @@ class Connection:
             return self._close_or_shut()
         if self._rest:
             return self._next_request()
-        if not context.keep_alive:
-            return self._close_or_shut()
         self._state = IDLE
         self.deadline = context.now() + context.keep_alive
         self.want = READ

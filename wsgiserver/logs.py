@@ -130,25 +130,31 @@ class Journal:
 
     def hop_by_hop(self, names: Sequence[str]) -> None:
         """An application sent fields that belong to the server; each name is told once."""
-        for name in names:
-            if name.lower() not in self._own and len(self._own) < 100:
-                self._own.add(name.lower())
-                log.warning(
-                    "the application's header %s was left out: it belongs to the connection,"
-                    " which is the server's (told once)",
-                    escaped(name),
-                )
+        for name in _first_time(names, self._own):
+            log.warning(
+                "the application's header %s was left out: it belongs to the connection,"
+                " which is the server's (told once)",
+                name,
+            )
 
     def fields_dropped(self, peer: str, names: Sequence[str]) -> None:
         """Fields that must not reach an application; each name is told once."""
-        for name in names:
-            if name not in self._named and len(self._named) < 100:
-                self._named.add(name)
-                log.warning(
-                    "%s: dropped the header %s: it would pose as another one (told once)",
-                    peer or "unix",
-                    escaped(name[:100]),
-                )
+        for name in _first_time(names, self._named):
+            log.warning(
+                "%s: dropped the header %s: it would pose as another one (told once)",
+                peer or "unix",
+                name,
+            )
+
+
+def _first_time(names: Sequence[str], told: set[str]) -> list[str]:
+    """Those of the names that were not told yet, fit for a line; at most a hundred in all."""
+    new = []
+    for name in names:
+        if name.lower() not in told and len(told) < 100:
+            told.add(name.lower())
+            new.append(escaped(name[:100]))
+    return new
 
 
 def _request_of(environ: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Signals become a readable descriptor; what each of them means stands here and nowhere else.
 
 SIGTERM, SIGINT    stop gracefully: accepted requests finish; a second one ends at once
+SIGALRM            only while stopping: the grace is over, so what did not finish is cut off
 SIGPIPE            ignored (Python's default): a client that leaves is an error of its socket
 """
 

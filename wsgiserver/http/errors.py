@@ -77,12 +77,6 @@ class MethodNotImplemented(HTTPError):
     status, reason = 501, "Not Implemented"
 
 
-class ServiceUnavailable(HTTPError):
-    """The server cannot take the request now (§15.6.4)."""
-
-    status, reason = 503, "Service Unavailable"
-
-
 class VersionNotSupported(HTTPError):
     """A major version other than 1 (§15.6.6)."""
 
