@@ -5,7 +5,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format settings bench build clean distclean
+.PHONY: help run test check format settings bench bench-static build clean distclean
 
 # What a virtual environment needs; Debian has ensurepip in a package of its own.
 usable := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -26,7 +26,7 @@ TESTS ?=
 ARGS ?=
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp  ## serve examples/flask_app.py, with html/ at /site/ (ARGS='-k epoll')
 	$(VENV)/bin/wsgiserver --chdir examples flask_app:app \
@@ -50,6 +50,9 @@ settings: $(VENV)/dev.stamp  ## write docs/settings.md anew
 
 bench: $(VENV)/bench.stamp  ## compare with other servers; needs wrk (ARGS=--quick)
 	$(python) -m benchmarks $(ARGS)
+
+bench-static: $(VENV)/bench.stamp  ## compare how files are served; needs wrk and nginx (ARGS=--quick)
+	$(python) -m benchmarks.static $(ARGS)
 
 build: $(VENV)/dev.stamp  ## sdist and wheel, in dist/
 	$(python) -m build

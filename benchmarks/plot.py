@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.report import Cell, Run, figure_text, summarise, title
+from benchmarks.report import Cell, Run, figure_text, summarise
 from benchmarks.servers import PROJECT
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def draw(run: Run, path: Path) -> None:
         axes.set_axis_off()
     for axes, workload in zip(panels, run.workloads, strict=False):
         bars = {s: cells[s, workload] for s in run.servers if (s, workload) in cells}
-        _panel(axes, title(workload), {s: c for s, c in bars.items() if not c.problem})
+        valid = {s: c for s, c in bars.items() if not c.problem and not c.unable}
+        _panel(axes, run.titles[workload], valid)
     figure.suptitle(f"CPU µs per request, less is better (× {run.base})", fontsize=13)
     # The salt makes ids, and so the file, the same for the same run; text stays text.
     with mpl.rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Sample
-from benchmarks.servers import SERVERS
-from benchmarks.workloads import WORKLOADS
 
 _NONE: Final = "–"
 
@@ -21,6 +19,7 @@ class Run:
     """A whole run, as it is stored: what was asked, on what machine, and every sample.
 
     machine, versions: label → value; left_out: server → why; base: the server that ratios refer to.
+    notes: server → what to know of it; titles: workload → its heading; both in the tables' order.
     """
 
     date: str
@@ -29,6 +28,8 @@ class Run:
     machine: dict[str, str]
     versions: dict[str, str]
     left_out: dict[str, str]
+    notes: dict[str, str]
+    titles: dict[str, str]
     samples: list[Sample]
 
     def save(self, path: Path) -> None:
@@ -51,18 +52,14 @@ class Run:
     @property
     def servers(self) -> list[str]:
         """The measured servers, in the order of the table of servers."""
-        return _in_order({sample.server for sample in self.samples}, SERVERS)
+        measured = {sample.server for sample in self.samples}
+        return [name for name in self.notes if name in measured]
 
     @property
     def workloads(self) -> list[str]:
         """The measured workloads, in the order of the table of workloads."""
-        return _in_order({sample.workload for sample in self.samples}, WORKLOADS)
-
-
-def _in_order(names: set[str], known: Iterable[str]) -> list[str]:
-    """Known names in their order, then others (of an older stored run)."""
-    order = list(known)
-    return [name for name in order if name in names] + sorted(names - set(order))
+        measured = {sample.workload for sample in self.samples}
+        return [name for name in self.titles if name in measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,7 @@ class Cell:
     p99_us: float
     connections: int
     problem: str
+    unable: str
 
 
 def summarise(samples: Sequence[Sample], base: str) -> dict[tuple[str, str], Cell]:
@@ -100,7 +98,9 @@ def summarise(samples: Sequence[Sample], base: str) -> dict[tuple[str, str], Cel
 
 def _cell(group: list[Sample], base: list[Sample]) -> Cell:
     bases = {each.round: each.cpu_us for each in base if not each.problem and each.cpu_us}
-    ratios = [each.cpu_us / bases[each.round] for each in group if each.round in bases]
+    ratios = [
+        each.cpu_us / bases[each.round] for each in group if each.round in bases and not each.unable
+    ]
     cpu = [each.cpu_us for each in group]
     return Cell(
         cpu_us=statistics.median(cpu),
@@ -112,17 +112,13 @@ def _cell(group: list[Sample], base: list[Sample]) -> Cell:
         p99_us=statistics.median(each.p99_us for each in group),
         connections=group[0].connections,
         problem=next((f"round {s.round + 1}: {s.problem}" for s in group if s.problem), ""),
+        unable=next((sample.unable for sample in group if sample.unable), ""),
     )
 
 
 # --- tables ---------------------------------------------------------------------------------------
 
 Table = list[list[str]]  # the first row is the head
-
-
-def title(workload: str) -> str:
-    """A workload's heading; the name itself for one that is no longer known."""
-    return WORKLOADS[workload].title if workload in WORKLOADS else workload
 
 
 def cpu_table(run: Run) -> Table:
@@ -132,11 +128,11 @@ def cpu_table(run: Run) -> Table:
         [server, *(_cpu(cells.get((server, workload))) for workload in run.workloads)]
         for server in run.servers
     ]
-    return [["server", *map(title, run.workloads)], *rows]
+    return [["server", *(run.titles[workload] for workload in run.workloads)], *rows]
 
 
 def _cpu(cell: Cell | None) -> str:
-    if cell is None:
+    if cell is None or cell.unable:
         return _NONE
     if cell.problem:
         return "invalid"
@@ -162,6 +158,8 @@ def detail_table(run: Run, workload: str) -> Table:
 
 
 def _details(cell: Cell) -> list[str]:
+    if cell.unable:
+        return [_NONE] * 6
     if cell.problem:
         return ["invalid", *[_NONE] * 5]
     return [
@@ -192,17 +190,26 @@ def as_markdown(table: Table) -> str:
 
 
 def problems(run: Run) -> list[str]:
-    """A line for each cell that must not be compared, with its first problem."""
+    """A line for what must not be compared, and for what a server is unable to do; with reasons."""
+    invalid: dict[tuple[str, str], list[str]] = {}
+    unable: dict[str, list[str]] = {}
+    for (server, workload), cell in summarise(run.samples, run.base).items():
+        if cell.unable:
+            unable.setdefault(server, []).append(cell.unable)
+        elif cell.problem:
+            invalid.setdefault((server, cell.problem), []).append(workload)
     return [
-        f"{server}, {workload}: invalid, {cell.problem}"
-        for (server, workload), cell in summarise(run.samples, run.base).items()
-        if cell.problem
+        *(
+            f"{server}, {', '.join(names)}: invalid, {why}"
+            for (server, why), names in invalid.items()
+        ),
+        *(f"{server}, {_NONE}: {'; '.join(reasons)}." for server, reasons in unable.items()),
     ]
 
 
 def notes(run: Run) -> list[str]:
     """A line for each measured server that has something to know, and each that was left out."""
-    known = [f"{n}: {SERVERS[n].note}." for n in run.servers if n in SERVERS and SERVERS[n].note]
+    known = [f"{name}: {run.notes[name]}." for name in run.servers if run.notes[name]]
     return known + [f"{name}: left out, {why}." for name, why in run.left_out.items()]
 
 
@@ -210,7 +217,7 @@ def terminal(run: Run) -> str:
     """Everything for the terminal."""
     parts = [f"CPU µs per request (× {run.base})", as_text(cpu_table(run))]
     for workload in run.workloads:
-        parts += ["", title(workload), as_text(detail_table(run, workload))]
+        parts += ["", run.titles[workload], as_text(detail_table(run, workload))]
     parts += ["", *notes(run), *problems(run)]
     return "\n".join(parts).rstrip()
 
@@ -257,18 +264,47 @@ def markdown(run: Run) -> str:
         "## Throughput and latency\n",
     ]
     for workload in run.workloads:
-        heading = title(workload)
+        heading = run.titles[workload]
         table = as_markdown(detail_table(run, workload))
         parts.append(f"### {heading[0].upper()}{heading[1:]}\n\n{table}\n")
-    facts = {**run.machine, "Date": run.date, "Command": f"`{run.command}`", **run.versions}
-    table = as_markdown([["", "value"], *map(list, facts.items())])
-    parts.append(f"## Machine and versions\n\n{table}")
+    parts.append(f"## Machine and versions\n\n{facts_table(run)}")
     return "\n".join(parts) + "\n"
 
 
+def facts_table(run: Run) -> str:
+    """What the figures depend on, as Markdown."""
+    facts = {**run.machine, "Date": run.date, "Command": f"`{run.command}`", **run.versions}
+    return as_markdown([["", "value"], *map(list, facts.items())])
+
+
+# What follows it in benchmarks.md is the other command's.
+_BORDER: Final = "<!-- What follows is written by `python -m benchmarks.static --write-docs`. -->\n"
+
+
 def write_docs(run: Run, folder: Path, draw: Callable[[Run, Path], None]) -> None:
-    """Write benchmarks.md and img/benchmarks.* to a folder; `draw` takes a path without suffix."""
-    images = folder / "img"
-    images.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text(markdown(run))
-    draw(run, images / "benchmarks")
+    """Write benchmarks.md but its part on static files, and img/benchmarks.*, to a folder.
+
+    draw: takes a path without suffix.
+    """
+    _, static = _parts(folder)
+    _write(folder, markdown(run), static)
+    draw(run, folder / "img" / "benchmarks")
+
+
+def write_static_docs(run: Run, text: str, folder: Path, draw: Callable[[Run, Path], None]) -> None:
+    """Write the part of benchmarks.md on static files, and img/benchmarks-static.*, to a folder."""
+    first, _ = _parts(folder)
+    _write(folder, first, text)
+    draw(run, folder / "img" / "benchmarks-static")
+
+
+def _parts(folder: Path) -> tuple[str, str]:
+    page = folder / "benchmarks.md"
+    first, _, static = (page.read_text() if page.exists() else "").partition(_BORDER)
+    return first, static
+
+
+def _write(folder: Path, first: str, static: str) -> None:
+    (folder / "img").mkdir(parents=True, exist_ok=True)
+    parts = [part.strip() + "\n" for part in (first, _BORDER if static else "", static) if part]
+    (folder / "benchmarks.md").write_text("\n".join(parts))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -62,13 +62,15 @@ class StartError(Exception):
 class Server:
     """A row of the table.
 
-    command: (application's name in benchmarks.apps, port) → argument list.
-    package: the distribution it comes with, whose version is reported; empty for the floor.
+    command: (what to serve: `Workload.app`, port) → argument list.
+    package: what it comes with, whose version is reported; empty for the floor.
     requires: modules it must be able to import.
     apps: applications it can serve; None for all.
     connections: it is measured with no more than these; None for no bound.
     default: whether it is measured unless asked for by name.
     note: shown beneath the table.
+    prepare: called by `check`; raises NotAvailable.
+    ask_version: for a package that is no Python distribution.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Server:
     default: bool = True
     note: str = ""
     prepare: Callable[[], object] = field(default=lambda: None)
+    ask_version: Callable[[], str] | None = None
 
     def check(self) -> None:
         """Make sure that it can be started.
@@ -96,14 +99,22 @@ class Server:
         return self.apps is None or app in self.apps
 
     @property
-    def version(self) -> str:
-        """The version of its package; empty where it has none."""
-        if self.package == PROJECT:
-            return f"{__version__} (this source tree)"
-        return (package_version(self.package) or "unknown") if self.package else ""
+    def versions(self) -> dict[str, str]:
+        """Its package and those it requires → their versions."""
+        if self.ask_version:
+            return {self.package: self.ask_version()}
+        names = dict.fromkeys(name for name in (self.package, *self.requires) if name)
+        return {name: _version(name) for name in names}
 
 
-def _module(name: str, *arguments: str) -> list[str]:
+def _version(package: str) -> str:
+    if package == PROJECT:
+        return f"{__version__} (this source tree)"
+    return package_version(package) or "unknown"
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line of a module that is run with this Python."""
     return [sys.executable, "-m", name, *arguments]
 
 
@@ -112,7 +123,7 @@ def _project(model: str) -> Server:
     # No flag but these two: limits, timeouts and checks stay at their defaults.
     return Server(
         f"{PROJECT}-{model}",
-        lambda app, port: _module(
+        lambda app, port: module(
             PROJECT, f"benchmarks.apps:{app}", "--bind", f"{HOST}:{port}", "--worker-model", model
         ),
         PROJECT,
@@ -124,7 +135,7 @@ def _project(model: str) -> Server:
 
 
 def _gunicorn(worker: str, *arguments: str) -> Callable[[str, int], list[str]]:
-    return lambda app, port: _module(
+    return lambda app, port: module(
         "gunicorn", "-k", worker, *arguments, "-b", f"{HOST}:{port}", f"benchmarks.apps:{app}"
     )
 
@@ -138,20 +149,20 @@ def _script(lines: str) -> Callable[[str, int], list[str]]:
     ]
 
 
-def build_floor() -> Path:
-    """Compile floor.c, unless that has been done; return the program.
+def build(name: str) -> Path:
+    """Compile NAME.c of this folder, unless that has been done; return the program.
 
     :raises NotAvailable: there is no C compiler, or it fails.
     """
-    source, program = HERE / "floor.c", HERE / "build" / "floor"
+    source, program = HERE / f"{name}.c", HERE / "build" / name
     if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
         return program
     compiler = shutil.which("cc")
     if compiler is None:
-        raise NotAvailable("there is no C compiler (cc) to build benchmarks/floor.c with")
+        raise NotAvailable(f"there is no C compiler (cc) to build benchmarks/{name}.c with")
     program.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
-        fresh = Path(scratch, "floor")
+        fresh = Path(scratch, name)
         result = subprocess.run(
             [compiler, "-O2", "-Wall", "-Wextra", "-o", str(fresh), str(source)],
             capture_output=True,
@@ -159,13 +170,13 @@ def build_floor() -> Path:
             check=False,
         )
         if result.returncode:
-            raise NotAvailable(f"benchmarks/floor.c does not compile: {_last_line(result.stderr)}")
+            raise NotAvailable(f"benchmarks/{name}.c does not compile: {_last_line(result.stderr)}")
         fresh.replace(program)  # at once, for another run may be starting it
     return program
 
 
 def _floor(app: str, port: int) -> list[str]:
-    return [str(build_floor()), str(port), GREETING.decode()]
+    return [str(build("floor")), str(port), GREETING.decode()]
 
 
 _ALL: Final = (
@@ -187,7 +198,7 @@ _ALL: Final = (
     Server("gunicorn-gevent", _gunicorn("gevent"), "gunicorn", ("gunicorn", "gevent")),
     Server(
         "waitress",
-        lambda app, port: _module(
+        lambda app, port: module(
             "waitress", f"--listen={HOST}:{port}", f"--threads={THREADS}", f"benchmarks.apps:{app}"
         ),
         "waitress",
@@ -196,7 +207,7 @@ _ALL: Final = (
     ),
     Server(
         "cheroot",
-        lambda app, port: _module(
+        lambda app, port: module(
             "cheroot",
             "--bind",
             f"{HOST}:{port}",
@@ -211,7 +222,7 @@ _ALL: Final = (
     Server(
         "granian",
         # One thread for the application, as in its own benchmarks: more cost it CPU time.
-        lambda app, port: _module(
+        lambda app, port: module(
             "granian",
             "--interface=wsgi",
             "--http=1",
@@ -242,14 +253,14 @@ _ALL: Final = (
         "floor",
         _floor,
         apps=frozenset({"hello"}),
-        prepare=build_floor,
+        prepare=lambda: build("floor"),
         note="no server: a C loop over epoll that receives and sends a fixed answer",
     ),
 )
 SERVERS: Final = {server.name: server for server in _ALL}
 
 
-def choose(names: str) -> list[Server]:
+def choose(names: str, table: Mapping[str, Server] = SERVERS) -> list[Server]:
     """Servers by a list of names with commas: exact names, families ("gunicorn"), or "all".
 
     An empty list stands for the default set. The order is the table's.
@@ -258,11 +269,11 @@ def choose(names: str) -> list[Server]:
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
-        return [server for server in _ALL if server.default]
+        return [server for server in table.values() if server.default]
     for name in wanted:
-        if not any(_means(name, server) for server in _ALL):
-            raise ValueError(f"no server is called {name!r}; there are all, {', '.join(SERVERS)}")
-    return [server for server in _ALL if any(_means(name, server) for name in wanted)]
+        if not any(_means(name, server) for server in table.values()):
+            raise ValueError(f"no server is called {name!r}; there are all, {', '.join(table)}")
+    return [server for server in table.values() if any(_means(name, server) for name in wanted)]
 
 
 def _means(name: str, server: Server) -> bool:
@@ -305,11 +316,15 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    server: Server, app: str, cpus: set[int], arguments: tuple[str, ...] = ()
+    server: Server,
+    app: str,
+    cpus: set[int],
+    arguments: tuple[str, ...] = (),
+    start_timeout: float = _START_TIMEOUT,
 ) -> Iterator[Running]:
-    """Run a server with an application of benchmarks.apps on these CPUs until the block ends.
+    """Run a server with `app` (see `Workload`) on these CPUs until the block ends.
 
-    :raises StartError: it ended, or did not accept a connection within 20 s.
+    :raises StartError: it ended, or did not accept a connection within `start_timeout` seconds.
     """
     port = free_port()
     with tempfile.TemporaryFile() as log:
@@ -325,7 +340,7 @@ def running(
             )
         up = Running(process, port, log)
         try:
-            _wait_until_accepting(server, up)
+            _wait_until_accepting(server, up, start_timeout)
             yield up
         finally:
             _stop(process)
@@ -336,8 +351,8 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
 
 
-def _wait_until_accepting(server: Server, up: Running) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT
+def _wait_until_accepting(server: Server, up: Running, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     while True:
         if up.process.poll() is not None:
             raise StartError(f"{server.name} ended with {up.process.returncode}: {up.last_words()}")

@@ -10,7 +10,7 @@ from benchmarks.apps import GREETING
 _BODY_SIZE: Final = 1024
 
 # What Firefox sends with a click on a link.
-_BROWSER: Final = {
+BROWSER: Final = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Accept-Language": "en-US,en;q=0.5",
@@ -31,10 +31,15 @@ _BROWSER: Final = {
 class Workload:
     """A column of the table.
 
-    app: the application's name in `benchmarks.apps`.
+    app: what is served: an application's name in `benchmarks.apps`, or a folder of files.
     script, arguments: the wrk script in benchmarks/lua and what follows `--` on wrk's command line.
     headers: sent by wrk with each request, and by the check.
-    method, path, body, answer: the request of the check, and the body it must be answered with.
+    method, path, body: the request of the check.
+    status, answer, coding: what it must be answered with: the body (for HEAD, that of GET; None
+    for any) and its Content-Encoding.
+    more: further paths that are checked, with their bodies.
+    conditional: send the server's own ETag with If-None-Match.
+    keep_alive: the connection must stay open.
     """
 
     name: str
@@ -46,14 +51,19 @@ class Workload:
     method: str = "GET"
     path: str = "/"
     body: bytes = b""
-    answer: bytes = GREETING
+    answer: bytes | None = GREETING
+    status: int = 200
+    coding: str = ""
+    more: tuple[tuple[str, bytes], ...] = ()
+    conditional: bool = False
+    keep_alive: bool = False
 
 
 WORKLOADS: Final = {
     each.name: each
     for each in (
         Workload("bare", "bare headers"),
-        Workload("browser", "a browser's headers", headers=tuple(_BROWSER.items())),
+        Workload("browser", "a browser's headers", headers=tuple(BROWSER.items())),
         Workload(
             "varied",
             "every request different",

@@ -1,4 +1,8 @@
-"""The bytes of an open file as a WSGI response body: one block, a file wrapper, or blocks."""
+"""Bytes and open files as WSGI response bodies: one block, a file wrapper, or blocks.
+
+Two promises go with them to a server that knows them (docs/finished-answers.md): `Block` and
+`SharedSlice` may say how long the answer holds, and a `SharedSlice` keeps its own position.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from middleware.beneath import OpenFile
+from middleware.multipart import Multipart
+from middleware.ranges import Slice
 
 ONE_BLOCK: Final = 64 * 1024
 """A body of at most this many bytes is read at once, so that a server can send head and body
@@ -16,9 +22,15 @@ together; larger ones leave in blocks of this size where the server cannot do be
 
 # Wrappers that send from the file's current offset and stop at Content-Length. PEP 3333 promises
 # neither, and servers differ; so a part of a file goes through a wrapper only if it is known to
-# do so: by the attribute `honours_content_length = True`, which any server may set on its
-# wrapper, or by the package it comes from (gunicorn 27 was tried).
+# do so, by the package it comes from (gunicorn 27 was tried).
 _HONOUR_CONTENT_LENGTH: Final = frozenset({"gunicorn"})
+
+
+class Block(list[bytes]):
+    """A body of at most one block."""
+
+    answered_by: object = None
+    fresh_until = 0.0
 
 
 class FileSlice(io.FileIO):
@@ -58,6 +70,73 @@ class FileSlice(io.FileIO):
         return len(data)
 
 
+class SharedSlice:
+    """`count` bytes from `offset` of a file that others read too, as a file with its own position.
+
+    Only for wrappers with the attribute `positional`: their servers send from `tell()` by calls
+    that neither use nor move the position of the descriptor.
+    """
+
+    fileno_is_content = True
+    answered_by: object = None
+    fresh_until = 0.0
+
+    def __init__(self, file: OpenFile, offset: int, count: int) -> None:
+        self._file: OpenFile | None = file
+        self._position = offset
+        self._stop = offset + count
+
+    def fileno(self) -> int:
+        """The descriptor, which is shared."""
+        assert self._file is not None
+        return self._file.fd
+
+    def tell(self) -> int:
+        """Where the next byte is read from."""
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, by default all that are left; b"" at the end of the slice."""
+        assert self._file is not None
+        left = max(0, self._stop - self._position)
+        wanted = left if size < 0 else min(size, left)
+        data = os.pread(self._file.fd, wanted, self._position) if wanted else b""
+        if wanted and not data:
+            raise _shrunk()
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Let go of the file; it is closed when nobody uses it any more."""
+        self._file = None
+
+
+class Parts:
+    """The body of a multipart/byteranges answer: heads, and the slices of a file or of bytes."""
+
+    def __init__(self, parts: Multipart, content: OpenFile | bytes) -> None:
+        self._blocks = self._each(parts, content)
+        self._content: OpenFile | bytes = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._blocks)
+
+    def _each(self, parts: Multipart, content: OpenFile | bytes) -> Iterator[bytes]:
+        for head, piece in parts.parts:
+            yield head
+            for start in range(piece.start, piece.stop, ONE_BLOCK):
+                yield read_part(content, start, min(ONE_BLOCK, piece.stop - start))
+        yield parts.tail
+
+    def close(self) -> None:
+        """Let go of the file, also when the client has gone."""
+        self._blocks = iter(())
+        self._content = b""
+
+
 class Blocks:
     """A FileSlice in blocks of at most 64 KiB, for servers without a (usable) file wrapper."""
 
@@ -77,37 +156,52 @@ class Blocks:
         self._file.close()
 
 
-def read_at_once(file: OpenFile, offset: int, count: int) -> bytes:
+def read_part(content: OpenFile | bytes, offset: int, count: int) -> bytes:
     """Exactly `count` bytes from `offset`. OSError if the file has become shorter."""
-    os.lseek(file.fd, offset, os.SEEK_SET)
-    data = os.read(file.fd, count)
+    if isinstance(content, bytes):
+        return content[offset : offset + count]
+    data = _pread(content.fd, count, offset)
     while len(data) < count:
-        more = os.read(file.fd, count - len(data))
+        more = _pread(content.fd, count - len(data), offset + len(data))
         if not more:
             raise _shrunk()
         data += more
     return data
 
 
+def _pread(fd: int, count: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, offset)
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows, where no two requests share a descriptor
+    return os.read(fd, count)
+
+
+def positional(wrapper: object) -> bool:
+    """Whether a server's file wrapper leaves the descriptor's position alone."""
+    return bool(getattr(wrapper, "positional", False))
+
+
 def stream(
-    file: OpenFile, offset: int, count: int, wrapper: Callable[..., Iterable[bytes]] | None
+    file: OpenFile, piece: Slice, wrapper: Callable[..., Iterable[bytes]] | None
 ) -> Iterable[bytes]:
-    """`count` bytes from `offset` as a body that closes the file, which is taken from `file`.
+    """The bytes of a slice as a body that closes the file, which is taken from `file`.
 
     `wrapper` is the server's `wsgi.file_wrapper`, used where it sends the right bytes.
     """
-    whole = offset == 0 and count == file.size
-    part = FileSlice(file.detach(), offset, count)
-    if wrapper is not None and (whole or _honours_content_length(wrapper)):
+    whole = piece.start == 0 and piece.stop == file.size
+    part = FileSlice(file.detach(), piece.start, piece.length)
+    if wrapper is None or not (whole or _honours_content_length(wrapper)):
+        return Blocks(part)
+    try:
         return wrapper(part, ONE_BLOCK)
-    return Blocks(part)
+    except BaseException:
+        part.close()
+        raise
 
 
 def _honours_content_length(wrapper: object) -> bool:
-    if getattr(wrapper, "honours_content_length", False):
-        return True
     module = str(getattr(wrapper, "__module__", ""))
-    return module.partition(".")[0] in _HONOUR_CONTENT_LENGTH
+    return positional(wrapper) or module.partition(".")[0] in _HONOUR_CONTENT_LENGTH
 
 
 def _shrunk() -> OSError:

@@ -17,21 +17,21 @@ from werkzeug.http import parse_date
 
 Status = Literal[200, 304, 412]
 
-# One list element and the comma or end after it; an element may be empty (5.6.1.2). Possessive,
-# so that a long header is read once.
-_TAG: Final = re.compile(
-    r'[ \t]*+((?:W/)?"[\x21\x23-\x7e\x80-\xff]*+"|)[ \t]*+(?:,|\Z)',
-)
+_ENTITY_TAG: Final = r'(?:W/)?+"[\x21\x23-\x7e\x80-\xff]*+"'
+# One list element, with the empty ones before it (5.6.1.2), and the comma or end after it.
+# Possessive, so that a long header is read once.
+_ELEMENT: Final = re.compile(rf"[ \t,]*+({_ENTITY_TAG}|)[ \t]*+(?:,|\Z)")
 
 _DAY, _MONTH = (
     "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)",
     "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)",
 )
+_TIME: Final = "[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_YEAR: Final = "[1-9][0-9]{3}"  # parse_date would take 0094 for 1994
 _DATE: Final = re.compile(
-    rf"{_DAY}, [0-9]{{2}} {_MONTH} [0-9]{{4}} [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}} GMT"
-    rf"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, [0-9]{{2}}-{_MONTH}-[0-9]{{2}}"
-    rf" [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}} GMT"
-    rf"|{_DAY} {_MONTH} [ 0-9][0-9] [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}} [0-9]{{4}}"
+    rf"{_DAY}, [0-9]{{2}} {_MONTH} {_YEAR} {_TIME} GMT"
+    rf"|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, [0-9]{{2}}-{_MONTH}-[0-9]{{2}} {_TIME} GMT"
+    rf"|{_DAY} {_MONTH} [ 0-9][0-9] {_TIME} {_YEAR}"
 )
 _LONGEST_DATE: Final = len("Wednesday, 06-Nov-94 08:49:37 GMT")
 
@@ -40,12 +40,18 @@ _LONGEST_DATE: Final = len("Wednesday, 06-Nov-94 08:49:37 GMT")
 class Validators:
     """What tells one state of a representation from another (RFC 9110 8.8).
 
-    `etag`: the entity tag as sent, with quotes and `W/` if weak, or None.
+    `etag`: the entity tag as sent, with quotes and `W/` if weak, or None. A weak one says that
+    the state may still change without a trace, also within the second of `last_modified`.
     `last_modified`: seconds since 1970 (UTC, whole), or None.
     """
 
     etag: str | None = None
     last_modified: int | None = None
+
+    @property
+    def weak(self) -> bool:
+        """Whether the tag is weak: what matches it need not be the same byte for byte (8.8.1)."""
+        return self.etag is not None and self.etag.startswith("W/")
 
 
 def evaluate(method: str, headers: Mapping[str, Any], current: Validators) -> Status:
@@ -57,12 +63,12 @@ def evaluate(method: str, headers: Mapping[str, Any], current: Validators) -> St
     """
     safe = method in ("GET", "HEAD")
     if (tags := headers.get("HTTP_IF_MATCH")) is not None:
-        if not _matches(tags, current.etag, strong=True):
+        if not _matches(tags, current, strong=True):
             return 412
     elif _changed_since(headers.get("HTTP_IF_UNMODIFIED_SINCE"), current) is True:
         return 412
     if (tags := headers.get("HTTP_IF_NONE_MATCH")) is not None:
-        if _matches(tags, current.etag, strong=False):
+        if _matches(tags, current, strong=False):
             return 304 if safe else 412
     elif safe and _changed_since(headers.get("HTTP_IF_MODIFIED_SINCE"), current) is False:
         return 304
@@ -72,17 +78,18 @@ def evaluate(method: str, headers: Mapping[str, Any], current: Validators) -> St
 def range_applies(headers: Mapping[str, Any], current: Validators) -> bool:
     """Whether If-Range lets the Range header count (13.1.5); True without If-Range.
 
-    A tag must match strongly. A date must be equal to Last-Modified; RFC 9110 lets a client send
-    one only if it knows it to be strong, and here it never is while our own tag is weak.
+    One tag, no list and no `*`, and it must match strongly. Or a date that is equal to
+    Last-Modified: the client must know that it is a strong one (8.8.2.2), as it does if it got
+    it a second later; what a server can tell is that a date is never strong while the tag is weak.
     """
     value = headers.get("HTTP_IF_RANGE")
     if value is None:
         return True
+    if current.weak:
+        return False
     if (date := http_seconds(value)) is not None:
-        weak = current.etag is not None and current.etag.startswith("W/")
-        return not weak and date == current.last_modified
-    tags = entity_tags(value)
-    return len(tags) == 1 and _matches(value, current.etag, strong=True)
+        return date == current.last_modified
+    return bool(value.strip(" \t") == current.etag)
 
 
 def entity_tags(value: str) -> list[str]:
@@ -90,7 +97,7 @@ def entity_tags(value: str) -> list[str]:
     tags: list[str] = []
     position = 0
     while position < len(value):
-        element = _TAG.match(value, position)
+        element = _ELEMENT.match(value, position)
         if element is None:
             return []
         if element[1]:
@@ -108,16 +115,17 @@ def http_seconds(value: str) -> int | None:
     return None if date is None else int(date.timestamp())
 
 
-def _matches(value: str, etag: str | None, *, strong: bool) -> bool:
-    """`*`, or one tag of the list equal to `etag` by strong or weak comparison (8.8.3.2)."""
+def _matches(value: str, current: Validators, *, strong: bool) -> bool:
+    """`*`, or one tag of the list equal to ours by strong or weak comparison (8.8.3.2)."""
     if value.strip(" \t") == "*":
         return True
-    if etag is None:
+    if current.etag is None or (strong and current.weak):
         return False
-    if strong:  # two tags that are equal and not weak
-        return not etag.startswith("W/") and etag in entity_tags(value)
-    opaque = etag.removeprefix("W/")
-    return any(tag.removeprefix("W/") == opaque for tag in entity_tags(value))
+    opaque = current.etag.removeprefix("W/")
+    if opaque not in value:  # mostly so, and then there is nothing to parse
+        return False
+    tags = entity_tags(value)
+    return opaque in tags or (not strong and f"W/{opaque}" in tags)
 
 
 def _changed_since(value: str | None, current: Validators) -> bool | None:

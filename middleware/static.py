@@ -1,42 +1,57 @@
 """StaticFiles: a WSGI application that serves the files below a directory.
 
-One request: the path is resolved to an open file, its validators judge the preconditions, Range
-picks the bytes, and the answer is written. Each step lives in a module of its own.
+The order of things for one request: forced redirects, the file, other redirects, the page that
+stands in for a missing one, the application behind. Each of them lives in a module of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-import re
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import sys
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from werkzeug.http import http_date
-
+from middleware import listing as listings
 from middleware import pages
-from middleware.beneath import OpenFile, open_beneath
-from middleware.body import ONE_BLOCK, read_at_once, stream
-from middleware.conditional import Validators, evaluate, range_applies
-from middleware.media import content_type
-from middleware.ranges import Slice, parse_range
-from middleware.resolve import Directory, File, resolve
+from middleware.answer import NOT_FOUND, Request
+from middleware.beneath import Root
+from middleware.caching import HASHED_NAME, REVALIDATE, CacheControl, CachePolicy, Immutable
+from middleware.cors import Cors
+from middleware.live_reload import LiveReload
+from middleware.negotiate import accepts_html, prefers_json
+from middleware.page import Changed, Content, Headers, Page, made_page
+from middleware.redirects_file import Match
+from middleware.security import HSTS, PRESET
+from middleware.site import MAX_AGE, Folder, Moved, Nothing, Site
+from middleware.site_files import SiteFiles
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-Headers = list[tuple[str, str]]
+log: Final = logging.getLogger("wsgiserver.static")
 
 _ALLOW: Final = ("Allow", "GET, HEAD, OPTIONS")
-_NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
-_ACCEPT_RANGES: Final = ("Accept-Ranges", "bytes")
 _READING: Final = frozenset({"GET", "HEAD"})
-_NOT_FOUND: Final = "404 Not Found"
-_UNSATISFIABLE: Final = "416 Range Not Satisfiable"
-
-_FIELD_VALUE: Final = re.compile(r"[\x20-\x7e\t]+")  # RFC 9110 5.5, without obs-text
+_TRIES: Final = 4
+_DEEPEST_ERROR_PAGE: Final = 16
+_CACHING: Final = frozenset({"cache-control", "expires"})
+_OF_MADE_PAGES: Final = frozenset({"content-security-policy"})  # theirs fits what is in them
+_NOTHING: Final[frozenset[str]] = frozenset()
+_REASONS: Final = {
+    301: "301 Moved Permanently",
+    302: "302 Found",
+    303: "303 See Other",
+    307: "307 Temporary Redirect",
+    308: "308 Permanent Redirect",
+    404: NOT_FOUND,
+    410: "410 Gone",
+    451: "451 Unavailable For Legal Reasons",
+}
 
 # Characters that may stand in a query as they are (RFC 3986 3.4), and "%" of what is encoded.
 _QUERY_SAFE: Final = "!$&'()*+,;=:@/?%[]"
@@ -53,13 +68,27 @@ class StaticFiles:
     app: the application behind, or None.
     prefix: the URL path (below SCRIPT_NAME) where the files appear, "/static" or "/static/".
     index: the file that answers for a directory; None serves no directory.
-    not_found_page: without `app`, answer a missing file with 404.html of the root, or with a
-        built-in page; False answers with one line of text.
+    clean_urls: `/about` is answered by about.html too.
+    fallback: the file below the root ("index.html") that answers a browser's navigation
+        (Accept: text/html, no dot in the last segment) to what does not exist: for single-page
+        applications. Everything else that is missing goes to `app`, or is 404.
+    listing: show directories that have no index file, as HTML or as JSON, by Accept.
+    not_found_page: without `app`, answer a missing file with the nearest 404.html up the tree, or
+        with a built-in page; False answers with one line of text.
     dotfiles: serve names with a leading dot too (`.well-known` always is, RFC 8615).
-    cache_control: the value of Cache-Control for files, or a function from the path of the file
-        served (`"css/site.css"`) to the value or None; None sends no such header.
+    symlink_roots: directories outside the root into which symbolic links may lead. Other links
+        are followed as long as they stay below the root.
+    cache_control, immutable: see `caching.CachePolicy`. By default names with a hash are kept for
+        ever, and everything else is revalidated each time.
+    compress: small text files that have no sibling (.br, .zst, .gz) in a coding that the client
+        accepts are compressed when first asked for, and kept.
+    cors_origins: who may read the files from other origins; see `cors.Cors`.
+    security_headers: send the preset of security.py with every file.
+    site_files: obey the files `_headers` and `_redirects` at the top of the root.
+    live_reload: for development: pages reload in the browser when a file changes. Nothing is
+        cached then.
 
-    Symbolic links are followed as long as they stay below the root.
+    A change on disk shows after a second at the latest.
     ValueError: the root is no directory, or an argument cannot be used; the message says which.
     """
 
@@ -70,139 +99,346 @@ class StaticFiles:
         prefix: str = "/",
         *,
         index: str | None = "index.html",
+        clean_urls: bool = False,
+        fallback: str | None = None,
+        listing: bool = False,
         not_found_page: bool = True,
         dotfiles: bool = False,
-        cache_control: str | Callable[[str], str | None] | None = None,
+        symlink_roots: Sequence[str | os.PathLike[str]] = (),
+        cache_control: CacheControl = REVALIDATE,
+        immutable: Immutable = HASHED_NAME,
+        compress: bool = True,
+        cors_origins: str | Collection[str] | None = None,
+        security_headers: bool = False,
+        site_files: bool = True,
+        live_reload: bool = False,
     ) -> None:
-        self._root = _directory(root)
+        remark = _Remarks()
+        beneath = Root(root, symlink_roots=symlink_roots, refused_link=remark.refused_link)
         if app is not None and not callable(app):
             raise ValueError(f"app is not a WSGI application: {app!r}")
-        self._app = app
-        self._prefix = _prefix(prefix)
         if index is not None and (not index or "/" in index or index in (".", "..")):
             raise ValueError(f"index must be the name of a file, or None: {index!r}")
-        self._index = index
+        self._app = app
+        self._prefix = _prefix(prefix)
+        self._fallback = None if fallback is None else _as_path_info("/" + fallback.strip("/"))
         self._not_found_page = not_found_page
-        self._dotfiles = dotfiles
-        if isinstance(cache_control, str) and not _FIELD_VALUE.fullmatch(cache_control):
-            raise ValueError(f"cache_control is not a header value: {cache_control!r}")
-        self._cache_control = cache_control
+        self._caching = CachePolicy(cache_control, immutable)
+        self._cors = Cors(cors_origins)
+        self._security = security_headers
+        self._files = SiteFiles(beneath, remark) if site_files else None
+        self._live = LiveReload(beneath.path) if live_reload else None
+        self._max_age = 0.0 if live_reload else MAX_AGE
+        self._look_again = monotonic() + self._max_age
+        self._looking = threading.Lock()
+        self._site = Site(
+            beneath,
+            index=index,
+            clean_urls=clean_urls,
+            listing=listing,
+            dotfiles=dotfiles,
+            compress=compress and not live_reload,
+            max_age=self._max_age,
+            decorate=self._decorate,
+            remark=remark,
+        )
+        self._check_fallback(fallback)
+        self._built_in = self._not_found()
+        with contextlib.suppress(Changed, OSError):
+            self._site.look_up("/404.html")  # so that the first who errs does not wait for it
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        request = _Request(environ, start_response)
+        path = self._path(environ)
+        request = Request(environ, start_response, self)
         try:
-            found = self._find(environ)
-            if isinstance(found, File):
-                with found.file:
-                    return self._answer(request, found)
+            answer = None if path is None else self._serve(request, path)
+            if answer is None and self._app is None:
+                answer = self._missing(request, path or "/")
         except OSError as error:
             return _unavailable(request, error)
-        if found is not None:
-            return _redirect(request)
-        if self._app is not None:
-            return self._app(environ, start_response)
-        return self._missing(request)
+        if answer is not None:
+            return answer
+        assert self._app is not None
+        return self._app(environ, start_response)
 
-    def _find(self, environ: WSGIEnvironment) -> File | Directory | None:
+    def _path(self, environ: WSGIEnvironment) -> str | None:
+        """The path below the prefix; None if it is outside, or has an encoded slash."""
         path: str = environ.get("PATH_INFO", "")
-        if not (path + "/").startswith(self._prefix + "/") or _encoded_slash(environ):
+        prefix = self._prefix
+        if prefix:
+            if not (path + "/").startswith(prefix + "/"):
+                return None
+            path = path[len(prefix) :]
+        if _encoded_slash(environ):
             return None
-        path = path[len(self._prefix) :]
         if not path and not _last_segment(environ):
-            path = "/"  # no path at all, and not mounted anywhere: the root
-        return resolve(self._root, path, index=self._index, dotfiles=self._dotfiles)
+            return "/"  # no path at all, and not mounted anywhere: the root
+        return path
 
-    def _answer(self, request: _Request, found: File) -> Iterable[bytes]:
-        file, method, environ = found.file, request.method, request.environ
-        if method not in _READING:
-            return _other_method(request)
-        current = _validators(file)
-        etag = [("ETag", current.etag)] if current.etag else []
-        caching = etag + self._caching(found.path)
-        status = evaluate(method, environ, current)
-        if status == 304:
-            return request.start("304 Not Modified", caching, [])
-        if status == 412:
-            return request.text("412 Precondition Failed", "The precondition is false.", etag)
-        part = Slice(0, file.size)
-        line = "200 OK"
-        # RFC 9110 14.2 defines Range for GET only.
-        if method == "GET" and "HTTP_RANGE" in environ and range_applies(environ, current):
-            slices = parse_range(environ["HTTP_RANGE"], file.size)
-            if slices == ():
-                unsatisfied = [("Content-Range", f"bytes */{file.size}"), *etag]
-                return request.text(_UNSATISFIABLE, "The file has no such bytes.", unsatisfied)
-            if slices and len(slices) == 1:  # several: the whole is a right answer too
-                line, part = "206 Partial Content", slices[0]
-        headers = [("Content-Type", content_type(found.path)), _NOSNIFF, _ACCEPT_RANGES, *caching]
-        if current.last_modified is not None:
-            headers.append(("Last-Modified", http_date(current.last_modified)))
-        if line[:3] == "206":
-            headers.append(("Content-Range", part.content_range(file.size)))
-        return request.file(line, headers, file, part)
+    def _serve(self, request: Request, path: str) -> Iterable[bytes] | None:
+        """The answer, or None if there is nothing here for this request."""
+        for _ in range(_TRIES):
+            try:
+                return self._try_to_serve(request, path)
+            except Changed:
+                continue  # what was looked at is forgotten: look again
+        raise OSError("the file changes all the time")
 
-    def _caching(self, path: str) -> Headers:
-        policy = self._cache_control
-        value = policy(path) if callable(policy) else policy
-        return [("Cache-Control", value)] if value else []
+    def _try_to_serve(self, request: Request, path: str) -> Iterable[bytes] | None:
+        if monotonic() >= self._look_again:
+            self._keep_up()
+        if self._live is not None:
+            answer = self._live_answer(request, path)
+            if answer is not None:
+                return answer
+            request.version = self._live.version()  # from before the page is looked at
+        request.extra = self._of_request(request.environ)
+        if self._files is not None and self._files.redirects:
+            match = self._match(request, path, forced=True)
+            if match is not None:
+                return self._redirected(request, match)
+        found = self._site.look_up(path)
+        if self._max_age and HSTS not in request.extra:
+            # An answer that depends on the scheme must not be given again over the other one.
+            request.fresh_until = min(found.fresh_until, self._look_again)
+        if not isinstance(found, Page):
+            return self._no_page(request, path, found)
+        if request.method not in _READING:
+            return self._other_method(request, found.path)
+        return self._page(request, path, found)
 
-    def _missing(self, request: _Request) -> Iterable[bytes]:
-        """404. The page carries no validators: it is not what was asked for, so nothing that
-        the client has can be compared with it."""
-        if not self._not_found_page:
-            return request.text(_NOT_FOUND, "There is no such page.")
-        headers = [("Content-Type", "text/html; charset=utf-8"), _NOSNIFF]
+    def _of_request(self, environ: WSGIEnvironment) -> Headers:
+        """The headers that depend on who asks, and how."""
+        extra = self._cors.for_request(environ) if self._cors.by_origin else []
+        if self._security and environ["wsgi.url_scheme"] == "https":
+            extra = [*extra, HSTS]
+        return extra
+
+    def _page(self, request: Request, path: str, page: Page) -> Iterable[bytes]:
+        request.holds_until(page.fresh_until)
         try:
-            with open_beneath(self._root, ("404.html",)) as page:
-                return request.file(_NOT_FOUND, headers, page, Slice(0, page.size))
-        except OSError:
-            return request.block(_NOT_FOUND, headers, pages.NOT_FOUND)
+            answer = request.page(page if self._live is None else self._injected(request, page))
+        except Changed:
+            self._site.forget(path)
+            raise
+        self._site.weigh(path, page)
+        return answer
+
+    def _no_page(self, request: Request, path: str, found: Nothing) -> Iterable[bytes] | None:
+        if isinstance(found, (Moved, Folder)):
+            if request.method not in _READING:
+                return self._other_method(request, path)
+            if isinstance(found, Folder):
+                return request.page(self._listing(request, found))
+            return _to_directory(request, self._cors.for_file(""))
+        if self._files is not None and self._files.redirects:
+            match = self._match(request, path, forced=False)
+            if match is not None:
+                return self._redirected(request, match)
+        if self._fallback is not None and _is_navigation(request, path):
+            page = self._site.look_up(self._fallback)
+            if isinstance(page, Page):
+                request.extra = [*request.extra, ("Vary", "Accept")]
+                return self._page(request, self._fallback, page)
+        return None
+
+    # -- what stands in for a page
+
+    def _missing(self, request: Request, path: str) -> Iterable[bytes]:
+        """404, with the nearest 404.html."""
+        if not self._not_found_page:
+            headers = [("Cache-Control", REVALIDATE), *self._cors.for_file("")]
+            return request.text(NOT_FOUND, "There is no such page.", headers)
+        for _ in range(_TRIES):
+            try:
+                found = self._error_page(request, path)
+                if found is None:
+                    break
+                return self._instead(request, NOT_FOUND, *found)
+            except Changed:
+                continue
+            except OSError:
+                break  # there is a page that needs no file
+        return request.instead(NOT_FOUND, self._built_in)
+
+    def _error_page(self, request: Request, path: str) -> tuple[str, Page] | None:
+        """The nearest 404.html up the tree, and its URL path. Raises Changed, OSError."""
+        parts = path.split("/")[1:-1][:_DEEPEST_ERROR_PAGE]
+        for depth in range(len(parts), -1, -1):
+            where = "/".join(["", *parts[:depth], "404.html"])
+            page = self._site.look_up(where)
+            request.holds_until(page.fresh_until)
+            if isinstance(page, Page):
+                return where, page
+        return None
+
+    def _instead(self, request: Request, status: str, path: str, page: Page) -> Iterable[bytes]:
+        request.holds_until(page.fresh_until)
+        try:
+            shown = page if self._live is None else self._injected(request, page)
+            return request.instead(status, shown)
+        except Changed:
+            self._site.forget(path)
+            raise
+
+    def _not_found(self) -> Page:
+        """The built-in page, with the headers that the rules have for 404.html."""
+        kind = "text/html; charset=utf-8"
+        return made_page("/404.html", "404.html", kind, pages.NOT_FOUND, self._decorate_made)
+
+    def _listing(self, request: Request, folder: Folder) -> Page:
+        as_json = prefers_json(request.environ.get("HTTP_ACCEPT"))
+        kind = "application/json" if as_json else "text/html; charset=utf-8"
+        page = folder.pages.get(kind)
+        if page is None:
+            if as_json:
+                data = listings.json_page(folder.listing)
+            else:
+                data = listings.html_page(folder.listing, folder.url)
+            path = folder.url[1:] + "index.html"
+            page = made_page(folder.url, path, kind, data, self._decorate_listing)
+            folder.pages[kind] = page
+        return page
+
+    # -- `_redirects`
+
+    def _match(self, request: Request, path: str, *, forced: bool) -> Match | None:
+        assert self._files is not None
+        if self._app is not None and request.method not in _READING:
+            return None  # rules for a whole subtree would take every form from the application
+        try:
+            text = path.encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            return None
+        query = request.environ.get("QUERY_STRING", "")
+        return self._files.redirects.match(text or "/", query, forced=forced)
+
+    def _redirected(self, request: Request, match: Match) -> Iterable[bytes]:
+        if request.method not in _READING:
+            return self._other_method(request, "")
+        if match.location is not None:
+            location = match.location
+            if location.startswith("/"):  # of the site, which may be mounted somewhere
+                mount = request.environ.get("SCRIPT_NAME", "") + self._prefix
+                location = quote(mount.encode("latin-1")) + location
+            headers = [("Location", location), *_of_redirect(self._cors.for_file(""))]
+            return request.text(_REASONS[match.status], "See the address in Location.", headers)
+        assert match.target is not None
+        target = _as_path_info(match.target)
+        found = self._site.look_up(target)
+        if isinstance(found, Moved):
+            target += "/"
+            found = self._site.look_up(target)
+        if not isinstance(found, Page):
+            request.holds_until(found.fresh_until)
+            return self._missing(request, target)
+        if match.status == 200:
+            return self._page(request, target, found)
+        return self._instead(request, _REASONS[match.status], target, found)
+
+    # -- the rest
+
+    def _other_method(self, request: Request, path: str) -> Iterable[bytes]:
+        if request.method == "OPTIONS":
+            headers = [_ALLOW, *self._cors.preflight(path, request.environ)]
+            request.extra = []
+            return request.send("204 No Content", headers)
+        headers = [_ALLOW, *self._cors.for_file(path)]
+        return request.text("405 Method Not Allowed", "A file can only be read.", headers)
+
+    def _live_answer(self, request: Request, path: str) -> Iterable[bytes] | None:
+        assert self._live is not None
+        answer = self._live.answer(path, request.environ)
+        if answer is None:
+            return None
+        status, headers, data = answer
+        return request.send(status, [*headers, ("Content-Length", str(len(data)))], data)
+
+    def _injected(self, request: Request, page: Page) -> Page:
+        """For live reload: the page with the script in it, if it is one."""
+        content = page.plain.content
+        if not page.media_type.startswith("text/html") or not isinstance(content, Content):
+            return page
+        assert self._live is not None
+        mount = request.environ.get("SCRIPT_NAME", "") + self._prefix
+        html = self._live.inject(content.everything(), mount, request.version)
+        return made_page("/" + page.path, page.path, page.media_type, html, self._decorate)
+
+    def _decorate(self, url: str, path: str, headers: Headers) -> Headers:
+        """Add what the policies say of the file `path` that is served at `url`."""
+        value = "no-store" if self._live is not None else self._caching(path)
+        policy = [] if value is None else [("Cache-Control", value)]
+        return self._add(url, [*headers, *self._cors.for_file(path), *policy])
+
+    def _decorate_made(self, url: str, path: str, headers: Headers) -> Headers:
+        """The same for a page that is made here; no file's policy is meant for it."""
+        value = "no-store" if self._live is not None else REVALIDATE
+        cors = self._cors.for_file(path)
+        return self._add(url, [*headers, *cors, ("Cache-Control", value)], _OF_MADE_PAGES)
+
+    def _decorate_listing(self, url: str, path: str, headers: Headers) -> Headers:
+        policy = ("Content-Security-Policy", listings.CONTENT_SECURITY_POLICY)
+        return self._decorate_made(url, path, [*headers, ("Vary", "Accept"), policy])
+
+    def _add(self, url: str, headers: Headers, without: frozenset[str] = _NOTHING) -> Headers:
+        if self._security:
+            headers += PRESET
+        headers = _one_vary(headers)
+        if self._files is not None and self._files.headers:
+            if self._live is not None:
+                without |= _CACHING
+            headers = self._files.headers.apply(url, headers, without)
+        return headers
+
+    def _keep_up(self) -> None:
+        """Read `_headers`, `_redirects` and the manifest anew if they changed."""
+        if not self._looking.acquire(blocking=False):
+            return  # another thread is at it
+        try:
+            until = monotonic() + self._max_age  # from before the look, as in site.py
+            changed = self._caching.changed()
+            if self._files is not None:
+                changed = self._files.changed() or changed
+            if changed:
+                self._site.clear()
+                self._built_in = self._not_found()
+            self._look_again = until
+        finally:
+            self._looking.release()
+
+    def _check_fallback(self, fallback: str | None) -> None:
+        if self._fallback is not None and not isinstance(self._site.look_up(self._fallback), Page):
+            raise ValueError(f"fallback is not a file below the root: {fallback!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A request and the ways to answer it; HEAD gets what GET would, without the body."""
+class _Remarks:
+    """Tells the operator what is wrong with the site: each thing once."""
 
-    environ: WSGIEnvironment
-    start_response: StartResponse
+    _most: Final = 1000
 
-    @property
-    def method(self) -> str:
-        return str(self.environ["REQUEST_METHOD"])
+    def __init__(self) -> None:
+        self._told: dict[str, object] = {}
 
-    def start(self, status: str, headers: Headers, body: Iterable[bytes]) -> Iterable[bytes]:
-        self.start_response(status, headers)
-        return body
+    def __call__(self, text: str) -> None:
+        mine = object()
+        # One step even between threads: whoever stored its own object is the first.
+        if len(self._told) < self._most and self._told.setdefault(text, mine) is mine:
+            log.warning("%s", text)
 
-    def block(self, status: str, headers: Headers, data: bytes) -> Iterable[bytes]:
-        headers = [*headers, ("Content-Length", str(len(data)))]
-        return self.start(status, headers, [data] if data and self.method != "HEAD" else [])
-
-    def text(
-        self, status: str, line: str, headers: Iterable[tuple[str, str]] = ()
-    ) -> Iterable[bytes]:
-        plain = [("Content-Type", "text/plain; charset=utf-8"), _NOSNIFF, *headers]
-        return self.block(status, plain, f"{line}\n".encode())
-
-    def file(self, status: str, headers: Headers, file: OpenFile, part: Slice) -> Iterable[bytes]:
-        """Answer with a part of a file; small ones are read before anything is promised."""
-        if part.length <= ONE_BLOCK and self.method != "HEAD":
-            return self.block(status, headers, read_at_once(file, part.start, part.length))
-        headers = [*headers, ("Content-Length", str(part.length))]
-        if self.method == "HEAD":
-            return self.start(status, headers, [])
-        self.start_response(status, headers)
-        return stream(file, part.start, part.length, self.environ.get("wsgi.file_wrapper"))
+    def refused_link(self, path: str) -> None:
+        self(
+            f"{path!a} is a symbolic link that leads outside the root and is not followed; "
+            "name its tree in symlink_roots to allow it"
+        )
 
 
-def _directory(root: str | os.PathLike[str]) -> str:
-    path = os.path.abspath(os.fspath(root))  # not realpath: a link may be changed to a new site
-    if not os.path.exists(path):
-        raise ValueError(f"root does not exist: {path}")
-    if not os.path.isdir(path):
-        raise ValueError(f"root is not a directory: {path}")
-    return path
+def _one_vary(headers: Headers) -> Headers:
+    """The headers with their Vary fields joined into one."""
+    names = [value for name, value in headers if name == "Vary"]
+    if len(names) < 2:
+        return headers
+    return [pair for pair in headers if pair[0] != "Vary"] + [("Vary", ", ".join(names))]
 
 
 def _prefix(prefix: str) -> str:
@@ -211,7 +447,12 @@ def _prefix(prefix: str) -> str:
         raise ValueError(f"prefix must begin with a slash: {prefix!r}")
     if "//" in prefix or not {"?", "#", "\\"}.isdisjoint(prefix):
         raise ValueError(f"prefix is not a URL path: {prefix!r}")
-    return prefix.encode("utf-8").decode("latin-1").removesuffix("/")
+    return _as_path_info(prefix).removesuffix("/")
+
+
+def _as_path_info(path: str) -> str:
+    """A decoded URL path as PATH_INFO spells it: each byte of its UTF-8 one latin-1 character."""
+    return path.encode("utf-8").decode("latin-1")
 
 
 def _encoded_slash(environ: WSGIEnvironment) -> bool:
@@ -221,20 +462,7 @@ def _encoded_slash(environ: WSGIEnvironment) -> bool:
     or a proxy applies to one of them would not hold for the other.
     """
     target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-    return "%2f" in target.partition("?")[0].lower()
-
-
-def _validators(file: OpenFile) -> Validators:
-    """From integers alone, so neither rounding nor a time zone can change them.
-
-    A time of 0 or 1 s is what reproducible builds give every file: it tells nothing, so there are
-    no validators. A time in the future must not be sent (RFC 9110 8.8.2.1): now stands for it.
-    """
-    seconds = file.mtime_ns // 1_000_000_000
-    if seconds <= 1:
-        return Validators()
-    etag = f'"{file.mtime_ns:x}-{file.size:x}-{file.inode:x}"'
-    return Validators(etag, min(seconds, int(time.time())))
+    return "%" in target and "%2f" in target.partition("?")[0].lower()
 
 
 def _last_segment(environ: WSGIEnvironment) -> str:
@@ -243,30 +471,37 @@ def _last_segment(environ: WSGIEnvironment) -> str:
     return path.rpartition("/")[2]
 
 
-def _redirect(request: _Request) -> Iterable[bytes]:
+def _is_navigation(request: Request, path: str) -> bool:
+    """Whether a browser goes to this path; a missing asset must stay missing."""
+    if request.method not in _READING or "." in path.rpartition("/")[2]:
+        return False
+    return accepts_html(request.environ.get("HTTP_ACCEPT"))
+
+
+def _to_directory(request: Request, cors: Headers) -> Iterable[bytes]:
     """To the same path with a slash at the end, as a relative reference.
 
     Only the last segment is in it, encoded: no Host, no scheme and no `//` of the client's can
     get in, and it is right below any mount point or proxy.
     """
-    if request.method not in _READING:
-        return _other_method(request)
     environ = request.environ
     location = quote(_last_segment(environ).encode("latin-1"), safe="") + "/"
     if query := environ.get("QUERY_STRING"):
         location += "?" + quote(query.encode("latin-1", "replace"), safe=_QUERY_SAFE)
     moved = "A directory's address ends in a slash."
-    return request.text("301 Moved Permanently", moved, [("Location", location)])
+    headers = [("Location", location), *_of_redirect(cors)]
+    return request.text("301 Moved Permanently", moved, headers)
 
 
-def _other_method(request: _Request) -> Iterable[bytes]:
-    if request.method == "OPTIONS":
-        return request.start("204 No Content", [_ALLOW], [])
-    return request.text("405 Method Not Allowed", "A file can only be read.", [_ALLOW])
+def _of_redirect(cors: Headers) -> Headers:
+    """What every redirect has: without CORS, a page of another origin could not follow it."""
+    return [("Cache-Control", REVALIDATE), *cors]
 
 
-def _unavailable(request: _Request, error: OSError) -> Iterable[bytes]:
+def _unavailable(request: Request, error: OSError) -> Iterable[bytes]:
     """The system could not open or read: say so to the operator, and let the client come back."""
     path = request.environ.get("PATH_INFO", "")
     request.environ["wsgi.errors"].write(f"StaticFiles: cannot serve {path!a}: {error}\n")
+    request.fresh_until = 0.0
+    request.exc_info = sys.exc_info()  # the answer may have begun: only so may another begin
     return request.text("503 Service Unavailable", "Try again soon.", [("Retry-After", "1")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import os
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from benchmarks.measure import (
     LoadError,
     Sample,
     Settings,
+    Step,
     apply_load,
     check,
     judge,
@@ -45,12 +47,25 @@ from benchmarks.report import (
     problems,
     summarise,
     write_docs,
+    write_static_docs,
 )
+from benchmarks.runner import in_turn
 from benchmarks.servers import HOST, ROOT, SERVERS, Server, StartError, choose, running
-from benchmarks.workloads import WORKLOADS
+from benchmarks.static.__main__ import plan
+from benchmarks.static.report import GOALS, goals_table, section
+from benchmarks.static.report import terminal as static_terminal
+from benchmarks.static.servers import SERVERS as STATIC_SERVERS
+from benchmarks.static.site import Site, make_site, make_tree, tree_body, tree_path, tree_sample
+from benchmarks.static.syscalls import parse_summary
+from benchmarks.static.workloads import workloads as static_workloads
+from benchmarks.workloads import WORKLOADS, Workload
 from wsgiserver.workers import WORKER_MODELS
 
 needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
+needs_nginx = pytest.mark.skipif(
+    not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"),
+    reason="nginx is not installed",
+)
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
 
 SERVER_CPU, LOAD_CPU = default_cpus()
@@ -148,6 +163,8 @@ def a_run(data: list[Sample], left_out: dict[str, str] | None = None) -> Run:
         machine={"Kernel": "Linux 6"},
         versions={"waitress": "3.0"},
         left_out=left_out or {},
+        notes={name: server.note for name, server in SERVERS.items()},
+        titles={name: workload.title for name, workload in WORKLOADS.items()},
         samples=data,
     )
 
@@ -246,8 +263,8 @@ def test_each_round_has_every_server_and_begins_with_another() -> None:
 def test_servers_take_turns_within_an_application() -> None:
     plan = [
         (round_, server.name, [each.name for each in group])
-        for round_, server, group in steps(
-            choose("waitress,floor"), list(WORKLOADS.values()), rounds=2
+        for round_, server, group, _ in steps(
+            choose("waitress,floor"), list(WORKLOADS.values()), Settings(rounds=2)
         )
     ]
     assert plan == [
@@ -517,3 +534,336 @@ def test_too_many_idle_connections_are_refused_with_the_limit() -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert f"hard limit of {hard}" in result.stderr
+
+
+# --- static files ---------------------------------------------------------------------------------
+
+# Serves a folder so that each answer is wrong in the way that its last argument says.
+WRONG = """
+import sys
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+root, port, fault = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+class Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.0" if fault == "close" else "HTTP/1.1"
+    def __init__(self, *a): super().__init__(*a, directory=root)
+    def do_HEAD(self):
+        super().do_HEAD()
+        self.wfile.write(b"a body" if fault == "body" else b"")
+    def copyfile(self, source, out):
+        data = source.read()
+        out.write(data[:-1] + b"!" if fault == "bytes" else data)
+    def send_error(self, code, *a):
+        body = b"none"
+        self.send_response(200 if fault == "status" else code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *a): pass
+ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def wrong(fault: str) -> Server:
+    return Server("wrong", lambda root, port: [sys.executable, "-c", WRONG, root, str(port), fault])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return make_site(tmp_path_factory.mktemp("benchmarks") / "site")
+
+
+@pytest.fixture(scope="module")
+def file_workloads(site: Site) -> dict[str, Workload]:
+    return static_workloads(site)
+
+
+def test_the_files_are_the_same_each_time_old_and_of_their_sizes(
+    site: Site, tmp_path: Path
+) -> None:
+    assert make_site(tmp_path / "other").bodies == site.bodies
+    sizes = {name: len(body) for name, body in site.bodies.items() if "/many/" not in name}
+    assert sizes["/static/small.html"] == 1024
+    assert sizes["/static/huge.bin"] == 10 << 20
+    assert len(set(site.bodies.values())) == 100 + len(sizes)
+    text = site.bodies["/static/text.css"]
+    assert gzip.decompress(site.bodies["/static/text.css.gz"]) == text
+    for name, body in site.bodies.items():
+        file = Path(f"{site.root}{name}")
+        assert file.read_bytes() == body
+        assert 3590 < file.parent.stat().st_mtime - file.stat().st_mtime < 3700
+
+
+def test_a_tree_has_as_many_different_files_and_a_sample_of_it_does_not_repeat(
+    tmp_path: Path,
+) -> None:
+    make_tree(tmp_path / "tree", 1200)
+    files = [file for file in (tmp_path / "tree").rglob("*") if file.is_file()]
+    assert len({file.read_bytes() for file in files}) == len(files) == 1200
+    assert Path(f"{tmp_path}/tree{tree_path(1100)}").read_bytes() == tree_body(1100)
+    assert len(set(tree_sample(1200, 900))) == 900
+    assert list(tree_sample(1200, 900)) == list(tree_sample(1200, 900))
+
+
+@pytest.mark.parametrize(
+    ("fault", "workload", "message"),
+    [
+        ("bytes", "small", "1 KiB is answered with 200 1024 other bytes"),
+        ("close", "small", "1 KiB: the connection is closed after the answer"),
+        ("body", "head", "(no answer to HEAD|HEAD is answered with 200 and a body)"),
+        ("status", "404", "404 is answered with 200 b'none'"),
+        ("none", "304", "304: the answer 200 has no ETag"),
+        ("none", "range", "range of 1,000 B is answered with 200"),
+        ("none", "gzip", "10 KiB with .gz is answered with 200 and the coding identity"),
+    ],
+)
+def test_a_wrong_answer_is_not_measured(
+    file_workloads: dict[str, Workload], fault: str, workload: str, message: str
+) -> None:
+    wanted = file_workloads[workload]
+    with (
+        running(wrong(fault), wanted.app, {SERVER_CPU}) as up,
+        pytest.raises(StartError, match=message),
+    ):
+        check(up.port, wanted)
+
+
+@needs_nginx
+def test_nginx_gives_the_right_answer_to_everything(
+    file_workloads: dict[str, Workload],
+) -> None:
+    server = STATIC_SERVERS["nginx"]
+    server.check()
+    with running(server, file_workloads["small"].app, {SERVER_CPU}) as up:
+        found = {name: check(up.port, each) for name, each in file_workloads.items()}
+    assert dict(found["304"].headers)["If-None-Match"].startswith('"')
+    assert 1024 < found["small"].size < 2048
+    assert found["head"].size == found["small"].size - 1024
+    assert found["304"].size < 500
+
+
+def test_the_project_gives_the_right_answer_to_the_common_requests(
+    file_workloads: dict[str, Workload],
+) -> None:
+    server = STATIC_SERVERS["wsgiserver-epoll"]
+    with running(server, file_workloads["small"].app, {SERVER_CPU}) as up:
+        for name in ("small", "many", "304", "head", "404", "10k", "100k", "10m", "range"):
+            check(up.port, file_workloads[name])
+
+
+@needs_cc
+def test_heads_are_asked_over_kept_connections_and_counted(
+    file_workloads: dict[str, Workload],
+) -> None:
+    head = file_workloads["head"]
+    with running(STATIC_SERVERS["wsgiserver-epoll"], head.app, {SERVER_CPU}) as up:
+        found = check(up.port, head)
+        load = apply_load(up.port, head, 1, 4, LOAD_CPU, found.headers)
+    assert not load.errors
+    assert load.requests > 100
+    assert load.bytes == pytest.approx(load.requests * found.size, rel=0.01)
+    assert 0 < load.p50_us <= load.p99_us
+
+
+@needs_cc
+@pytest.mark.parametrize(
+    ("fault", "workload", "kind"), [("body", "head", "read"), ("none", "404", "status")]
+)
+def test_heads_counts_bodies_and_refusals_as_errors(
+    file_workloads: dict[str, Workload], fault: str, workload: str, kind: str
+) -> None:
+    asked = replace(file_workloads[workload], method="HEAD")
+    with running(wrong(fault), asked.app, {SERVER_CPU}) as up:
+        load = apply_load(up.port, asked, 1, 1, LOAD_CPU)
+    assert load.errors.get(kind)
+
+
+@needs_wrk
+def test_many_paths_are_walked_through(file_workloads: dict[str, Workload]) -> None:
+    heads: list[list[bytes]] = []
+    with socket.create_server((HOST, 0)) as listener:
+        thread = threading.Thread(target=record, args=(listener, heads))
+        thread.start()
+        apply_load(listener.getsockname()[1], file_workloads["many"], 1, 1, LOAD_CPU)
+        thread.join()
+    many = file_workloads["many"]
+    expected = {many.path, *(path for path, _ in many.more)}
+    assert len(heads) > 200
+    assert {head[0].split()[1].decode() for head in heads} == expected
+    assert len({head[0] for head in heads[:100]}) == 100
+    assert any(line.startswith(b"User-Agent: Mozilla") for line in heads[0])
+
+
+def test_answers_of_another_size_than_the_checked_one_are_a_problem() -> None:
+    mean = LOAD.bytes // LOAD.requests
+    assert not judge(BLANK, LOAD, 1.0, size=mean).problem
+    problem = judge(BLANK, LOAD, 1.0, size=1200).problem
+    assert problem == f"an answer had {mean} bytes on average, the checked one 1,200"
+
+
+def test_answers_that_must_be_refusals_are_a_problem_where_they_are_not() -> None:
+    refused = replace(LOAD, status=LOAD.requests)
+    assert not judge(BLANK, refused, 1.0, status=404).problem
+    assert judge(BLANK, replace(LOAD, status=LOAD.requests - 3), 1.0, status=404).problem == (
+        "3 status errors"
+    )
+
+
+def test_a_large_answer_under_way_counts_by_its_share() -> None:
+    load = replace(LOAD, requests=10, bytes=12 * (10 << 20), duration_us=1_000_000)
+    sample = judge(BLANK, load, cpu=1.2, size=10 << 20)
+    assert sample.cpu_us == pytest.approx(100_000)
+    assert sample.rate == pytest.approx(12)
+    assert not sample.problem
+
+
+def test_deciding_servers_are_in_each_round_and_every_peer_in_as_many_as_asked(
+    file_workloads: dict[str, Workload],
+) -> None:
+    settings = Settings(rounds=3, seconds=4)
+    groups = list(plan(list(STATIC_SERVERS.values()), list(file_workloads.values()), settings, 1))
+    assert [step.round for group in groups for step in group[:1]] == [0, 1, 2]
+    seconds: dict[str, list[int]] = {}
+    for step in (step for group in groups for step in group):
+        seconds.setdefault(step.server.name, []).append(step.settings.seconds)
+    assert seconds.pop("nginx") == [4, 4, 4]
+    assert seconds.pop("wsgiserver-epoll") == [4, 4, 4]
+    assert seconds.pop("wsgiserver-threadpool") == [4, 4, 4]
+    assert set(map(tuple, seconds.values())) == {(2,)}
+    assert seconds.keys() == STATIC_SERVERS.keys() - {
+        "nginx",
+        "wsgiserver-epoll",
+        "wsgiserver-threadpool",
+    }
+
+
+def static_run(costs: dict[tuple[str, str], float]) -> Run:
+    return Run(
+        date="2026-01-02",
+        command="python -m benchmarks.static",
+        base="nginx",
+        machine={"Kernel": "Linux 6"},
+        versions={"nginx": "1.22.1"},
+        left_out={"caddy": "caddy is not installed"},
+        notes={name: server.note for name, server in STATIC_SERVERS.items()},
+        titles={"small": "1 KiB", "head": "HEAD"},
+        samples=[
+            Sample(server, workload, 0, 64, cost, 1e6 / cost)
+            for (server, workload), cost in costs.items()
+        ]
+        + [Sample("granian-mount", "head", 0, 64, unable="HEAD has no Content-Length")],
+    )
+
+
+STATIC_RUN = static_run(
+    {
+        ("nginx", "small"): 10.0,
+        ("nginx", "head"): 10.0,
+        ("wsgiserver-epoll", "small"): 10.04,
+        ("wsgiserver-epoll", "head"): 10.1,
+        ("wsgiserver-threadpool", "small"): 15.0,
+    }
+)
+
+
+def test_each_goal_has_its_verdict() -> None:
+    _, *rows = goals_table(STATIC_RUN)
+    assert len(rows) == len(GOALS)
+    verdicts = {row[0]: row[1:] for row in rows}
+    assert verdicts["wsgiserver-epoll, 1 KiB"] == ["1.00", "1.00", "met"]
+    assert verdicts["wsgiserver-epoll, HEAD"] == ["1.01", "1.00", "missed"]
+    assert verdicts["wsgiserver-threadpool, 1 KiB"] == ["1.50", "1.50", "met"]
+    assert verdicts["wsgiserver-threadpool, HEAD"] == ["–", "1.50", "not measured"]
+    assert static_terminal(STATIC_RUN).splitlines()[-1].split()[-2:] == ["not", "measured"]
+
+
+def test_what_a_server_is_unable_to_do_is_a_dash_with_its_reason() -> None:
+    rows = {row[0]: row[1:] for row in cpu_table(STATIC_RUN)}
+    assert rows["granian-mount"] == ["–", "–"]
+    assert problems(STATIC_RUN) == ["granian-mount, –: HEAD has no Content-Length."]
+    assert "HEAD has no Content-Length" in section(STATIC_RUN)
+
+
+def test_neither_command_overwrites_what_the_other_wrote(tmp_path: Path) -> None:
+    drawn: list[str] = []
+
+    def draw(_run: Run, path: Path) -> None:
+        drawn.append(path.name)
+
+    page = tmp_path / "benchmarks.md"
+    write_static_docs(STATIC_RUN, section(STATIC_RUN), tmp_path, draw)
+    write_docs(RUN, tmp_path, draw)
+    both = page.read_text()
+    assert both.index("# Benchmarks") < both.index("## Static files")
+    write_static_docs(STATIC_RUN, section(STATIC_RUN), tmp_path, draw)
+    assert page.read_text() == both
+    write_static_docs(STATIC_RUN, "## Static files, again\n", tmp_path, draw)
+    write_docs(RUN, tmp_path, draw)
+    assert page.read_text() == both[: both.index("## Static")] + "## Static files, again\n"
+    assert set(drawn) == {"benchmarks", "benchmarks-static"}
+
+
+def test_the_summary_of_strace_is_read_without_its_total() -> None:
+    text = """\
+    calls syscall
+--------- ----------------
+      400 setsockopt
+      200 sendfile
+--------- ----------------
+      600 total
+"""
+    assert parse_summary(text) == {"setsockopt": 400, "sendfile": 200}
+
+
+@needs_wrk
+def test_servers_of_a_group_take_turns_workload_by_workload(
+    file_workloads: dict[str, Workload],
+) -> None:
+    settings = Settings(1, 1, 2, SERVER_CPU, LOAD_CPU, warm_up=False)
+    wanted = [file_workloads["small"], file_workloads["404"]]
+    first, second = (
+        replace(STATIC_SERVERS["wsgiserver-epoll"], name=name) for name in ("first", "second")
+    )
+    samples = list(in_turn([Step(0, server, wanted, settings) for server in (first, second)]))
+    assert [(sample.server, sample.workload) for sample in samples] == [
+        ("first", "small"),
+        ("second", "small"),
+        ("first", "404"),
+        ("second", "404"),
+    ]
+    for sample in samples:
+        assert not sample.problem, sample
+        assert not sample.unable, sample
+        assert 1 < sample.cpu_us < 10_000
+
+
+def static_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.static", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_tree_command_prints_start_and_memory() -> None:
+    result = static_command("--tree", "300", "--asked", "200", "--servers", "wsgiserver-epoll")
+    assert result.returncode == 0, result.stderr
+    name, *figures = result.stdout.splitlines()[-1].split()
+    assert name == "wsgiserver-epoll"
+    start, first, after, cpu = map(float, figures)
+    assert 0 < start < 20
+    assert 5 < first <= after + 1
+    assert 0 <= cpu < 100_000
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_the_syscalls_command_counts_those_of_a_request() -> None:
+    result = static_command("--syscalls", "--servers", "wsgiserver-epoll", "--workloads", "304")
+    assert result.returncode == 0, result.stderr
+    if "strace cannot trace" in result.stdout:
+        pytest.skip(result.stdout)
+    line = result.stdout.splitlines()[-1]
+    assert re.match(r"wsgiserver-epoll +\d+\.\d  \w+ \d", line), result.stdout
+    assert re.search(r"(recv|recvfrom|read) 1\b", line)
+
+
+def test_a_server_of_files_that_nobody_knows_is_named_in_one_line() -> None:
+    result = static_command("--servers", "apache")
+    assert result.returncode == 2
+    assert "no server is called 'apache'; there are all, nginx" in result.stderr

@@ -1102,6 +1102,21 @@ for _name in ("feed", "run", "sent", "shut", "expire", "drain", "lost"):
     setattr(Recorded, _name, _verb(_name))
 
 
+class Finished(list[bytes]):
+    """An answer that is promised to hold for ever (docs/finished-answers.md)."""
+
+    fresh_until = float("inf")
+
+    def __init__(self, answered_by: object) -> None:
+        super().__init__([b"finished"])
+        self.answered_by = answered_by
+
+
+def promises(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    start_response("200 OK", [length(8)])
+    return Finished(promises)
+
+
 def scenarios(path: Path) -> Iterator[tuple[Application, dict[str, Any], list[Any]]]:
     """Applications, settings, and what happens: bytes that come, or the name of an event."""
     close = get("/", "Connection: close")
@@ -1148,6 +1163,10 @@ def scenarios(path: Path) -> Iterator[tuple[Application, dict[str, Any], list[An
     for start in (b"", b"G", post(b"hello")[:-2], post(b"hello")[:-5], bad, get()):
         for event in events:
             yield hello, {}, [start, event] if start else [event]
+    for behind in (b"", b"G", get(), bad):
+        yield promises, {}, [get(), get() + behind]
+    for event in ("lost", "expire", "drain"):
+        yield promises, {}, ["hold", get(), "step", "step", get(), event]
     yield hello, {}, [b"\r", b"\n"]
     yield hello, {}, [get("/", "Transfer-Encoding: chunked", method="POST"), b"x"]
     yield echo, {}, [EXPECTS, "expire"]

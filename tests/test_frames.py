@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import socket
 import sys
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import pytest
 
+from middleware import StaticFiles
 from tests.helpers import Driver, Environ, Stage, get, hello
 from wsgiserver.connection import Connection, Want
 from wsgiserver.context import Peer
@@ -41,6 +44,10 @@ BROWSER: Final = (
 REPEATED: Final = 20
 OTHER_TARGET: Final = 31
 ALL_OTHER: Final = 39
+# One whose answer the application promised to stay true (docs/finished-answers.md): with what is
+# sent in memory, and with a file behind its head.
+FINISHED: Final = 11
+FINISHED_FILE: Final = 15
 
 
 def frames(call: Callable[[], object]) -> list[str]:
@@ -59,9 +66,9 @@ def frames(call: Callable[[], object]) -> list[str]:
     return names[1:]  # less the lambda's own
 
 
-def stage() -> Stage:
+def stage(application: Any = hello) -> Stage:
     """With the real clock, and no access log, which is the default."""
-    found = Stage(hello, access=False)
+    found = Stage(application, access=False)
     found.context.now = found.context.clock.now
     found.context.date_line = found.context.clock.date_line
     found.context.date_line()
@@ -151,6 +158,53 @@ def test_frames(
     print(f"{way}, {kind}: {len(names)} frames: {' '.join(names)}")
     assert "hello" in names
     assert len(names) <= budget
+
+
+# -- finished answers
+
+
+@pytest.fixture(params=["a page", "a file", "304", "HEAD"])
+def known(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[StaticFiles, bytes]:
+    """A site, and what is asked of it again and again."""
+    old = 1_700_000_000
+    for name, size in (("page.html", 1024), ("file.bin", 100_000)):
+        (tmp_path / name).write_bytes(b"x" * size)
+        os.utime(tmp_path / name, (old, old))
+    target = "/file.bin" if request.param == "a file" else "/page.html"
+    since = ["If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT"] if request.param == "304" else []
+    method = "HEAD" if request.param == "HEAD" else "GET"
+    return StaticFiles(tmp_path), get(target, *BROWSER, *since, method=method)
+
+
+def test_frames_of_a_finished_answer(
+    known: tuple[StaticFiles, bytes], sockets: tuple[socket.socket, socket.socket]
+) -> None:
+    """Through the loop of epoll, as often as it is asked within a second."""
+    client, server = sockets
+    app, head = known
+    found = stage(app)
+    stop, stopper = os.pipe()
+    worker = EpollWorker(found.context, [], stop, grace=1, most=100)
+    worker._begin(server, Connection(found.context, PEER))
+    counts = []
+    try:
+        for _ in range(6):
+            client.sendall(head)
+            names = frames(lambda: worker.turn())
+            while select.select([client], [], [], 0)[0]:
+                client.recv(1 << 20)
+            if "__call__" not in names:  # the application's
+                counts.append(names[: names.index("_sweep")] if "_sweep" in names else names)
+    finally:
+        for fd, entry in list(worker._entries.items()):
+            worker.discard(fd, entry)
+        worker._poller.close()
+        os.close(stop)
+        os.close(stopper)
+    names = min(counts, key=len)
+    print(f"{len(names)} frames: {' '.join(names)}")
+    assert "_repeat" in names
+    assert len(names) <= (FINISHED_FILE if "_send_file" in names else FINISHED)
 
 
 # -- memory

@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parent.parent
 LAYERS: Final = {
     "wsgiserver": {
         "L0": "http http.body http.errors http.framing http.grammar http.head http.response",
-        "L1": "clock context forwarded gateway request",
+        "L1": "answers clock context forwarded gateway request",
         "L2": "connection",
         "L3": "drive",
         "L4": "workers.base workers.pollers workers.readiness",
@@ -26,9 +26,12 @@ LAYERS: Final = {
         "L7": "app cli reload server __main__ .",
     },
     "middleware": {
-        "L0": "beneath conditional media pages ranges",
-        "L1": "body resolve",
-        "L2": "static .",
+        "L0": "beneath codings conditional cors entries media multipart negotiate pages patterns"
+        " ranges security",
+        "L1": "body caching compress headers_file listing live_reload redirects_file resolve",
+        "L2": "page site_files",
+        "L3": "answer site",
+        "L4": "static .",
     },
 }
 # The modules of these layers do not import each other either.
@@ -238,7 +241,7 @@ SEEDS: Final = [
     (
         "middleware/media.py",
         "from middleware.static import StaticFiles",
-        "→ middleware.static (L2)",
+        "→ middleware.static (L4)",
     ),
     ("wsgiserver/new.py", "", "new.py:1: wsgiserver.new has no layer; put it into one"),
     ("wsgiserver/app.py", "import wsgiserver.new", "there is no such module in the table"),

@@ -68,9 +68,41 @@ def calls(trace: str) -> list[str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="epoll and strace are Linux's")
 @pytest.mark.parametrize("kind", ["the same", "each another"])
 def test_three_system_calls(kind: str, tmp_path: Path) -> None:
+    heads = [get("/" if kind == "the same" else f"/{number}") for number in range(REQUESTS + 1)]
+    found = traced(SERVER, heads, b"hello", tmp_path)
+    # The first request comes with its connection, which costs accept4 and epoll_ctl besides.
+    found = found[found.index("sendto") + 1 :]
+    while found[0] != "epoll_wait":
+        found.pop(0)
+    print(f"{kind}: {dict(Counter(found))} for {REQUESTS} requests")
+    assert found == ["epoll_wait", "recvfrom", "sendto"] * REQUESTS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="epoll and strace are Linux's")
+def test_three_system_calls_for_a_file(tmp_path: Path) -> None:
+    """A file that is asked for again costs no more; once a second it is looked at."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "file.txt").write_bytes(b"x" * 1024)
+    script = SERVER.replace(
+        "from tests.helpers import hello",
+        f"from middleware import StaticFiles\nhello = StaticFiles({str(site)!r})",
+    )
+    found = traced(script, [get("/file.txt")] * (REQUESTS + 1), b"x" * 1024, tmp_path)
+    exchanges = [each.strip() for each in " ".join(found).split("epoll_wait")[1:]]
+    others = [each for each in exchanges if each != "recvfrom sendto"]
+    print(f"{len(exchanges)} for {REQUESTS} requests; other than recvfrom, sendto: {others}")
+    assert len(exchanges) == REQUESTS
+    # Those are as many as there were seconds, and few: a hundred requests take no ten seconds.
+    assert len(others) < 10
+    assert all("open" in each for each in others)
+
+
+def traced(script: str, heads: list[bytes], body: bytes, tmp_path: Path) -> list[str]:
+    """The system calls of a server, for heads that are sent on one connection."""
     trace = tmp_path / "trace"
     server = subprocess.Popen(
-        [strace(), "-f", "-qq", "-s", "16", "-o", str(trace), sys.executable, "-c", SERVER],
+        [strace(), "-f", "-qq", "-s", "16", "-o", str(trace), sys.executable, "-c", script],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDEVMODE": "", "PYTHONWARNINGS": ""},
         stdout=subprocess.PIPE,
@@ -82,9 +114,9 @@ def test_three_system_calls(kind: str, tmp_path: Path) -> None:
     try:
         pid, port = map(int, server.stdout.readline().split())
         with Wire(("127.0.0.1", port)) as wire:
-            for number in range(REQUESTS + 1):
-                wire.send(get("/" if kind == "the same" else f"/{number}"))
-                assert wire.reply().body == b"hello"
+            for head in heads:
+                wire.send(head)
+                assert wire.reply().body == body
             wire.sock.shutdown(socket.SHUT_WR)
             assert wire.ended()
     finally:
@@ -92,10 +124,4 @@ def test_three_system_calls(kind: str, tmp_path: Path) -> None:
             os.kill(pid, signal.SIGTERM)
         _, errors = server.communicate(timeout=20)
     assert server.returncode == 0, errors
-    found = calls(trace.read_text())
-    # The first request comes with its connection, which costs accept4 and epoll_ctl besides.
-    found = found[found.index("sendto") + 1 :]
-    while found[0] != "epoll_wait":
-        found.pop(0)
-    print(f"{kind}: {dict(Counter(found))} for {REQUESTS} requests")
-    assert found == ["epoll_wait", "recvfrom", "sendto"] * REQUESTS
+    return calls(trace.read_text())

@@ -9,7 +9,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wsgiserver.options import did_you_mean
@@ -328,16 +329,34 @@ def _line(error: BaseException) -> str:
 # --- files beside or instead of it ----------------------------------------------------------------
 
 
-def with_files(app: WSGIApplication | None, root: str, prefix: str) -> WSGIApplication:
+def with_files(
+    app: WSGIApplication | None, root: str, prefix: str, options: Mapping[str, Any] | None = None
+) -> WSGIApplication:
     """Serve the files below the folder `root` under `prefix`, and the rest by `app`, if given.
 
-    :raises AppError: the folder cannot be served.
+    :param options: the further settings of the static files (`Config.static_options`).
+    :raises AppError: the folder cannot be served so.
     """
     try:
-        files: WSGIApplication = _static_files()(root, app=app, prefix=prefix)
+        arguments = _arguments_of_files(options or {})
+        files: WSGIApplication = _static_files()(root, app=app, prefix=prefix, **arguments)
     except (OSError, ValueError) as error:
         raise AppError(f"documents_root {root!r}: {_line(error)}") from error
     return files
+
+
+def _arguments_of_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, which are text, as arguments of `middleware.StaticFiles`."""
+    arguments = dict(options)
+    if "cache_control" in arguments:
+        pairs = (pair.partition("=") for pair in arguments["cache_control"])
+        arguments["cache_control"] = {glob.strip(): value.strip() for glob, _, value in pairs}
+    immutable = arguments.get("immutable", "")
+    if immutable.endswith(".json"):
+        arguments["immutable"] = Path(immutable)
+    if "compression" in arguments:
+        arguments["compress"] = arguments.pop("compression")
+    return arguments
 
 
 def _static_files() -> Any:

@@ -267,8 +267,11 @@ def _application(config: Config) -> WSGIApplication:
     from wsgiserver import app as apps
 
     app = apps.load(config.app) if config.app else None
+    options = config.static_options
     if config.documents_root:
-        return apps.with_files(app, config.documents_root, config.static_prefix)
+        return apps.with_files(app, config.documents_root, config.static_prefix, options)
+    if options:
+        raise ConfigError(f"{', '.join(options)}: there are no files; give documents_root, too")
     assert app is not None
     return app
 

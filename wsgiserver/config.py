@@ -320,6 +320,112 @@ class Config:
         ),
     )
 
+    clean_urls: bool = field(
+        default=False,
+        metadata=_option(_STATIC, options.FLAG, "Answer `/about` with the file `about.html`, too."),
+    )
+    fallback: str = field(
+        default="",
+        metadata=_option(
+            _STATIC,
+            Kind(options.parse_text, "NAME", "the name of a file below the folder"),
+            "The file, such as `index.html`, that answers a browser's navigation to a page that "
+            "does not exist: for single-page applications. A missing asset stays missing.",
+            aliases=("spa", "spa_fallback", "page_fallback"),
+        ),
+    )
+    listing: bool = field(
+        default=False,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "Show folders that have no index.html, as HTML or (by Accept) JSON.",
+            aliases=("autoindex", "directory_listing", "browse"),
+        ),
+    )
+    dotfiles: bool = field(
+        default=False,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "Serve names with a leading dot. `.well-known` always is (RFC 8615).",
+        ),
+    )
+    symlink_roots: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            _STATIC,
+            options.PATHS,
+            "Folders outside into which symbolic links may lead. Others must stay inside.",
+        ),
+    )
+    cache_control: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            _STATIC,
+            Kind(
+                options.parse_pairs, "GLOB=VALUE", "`GLOB=VALUE`, one a line; or a table", many=True
+            ),
+            "Cache-Control of the files that a glob matches, as `GLOB=VALUE`: "
+            "`assets/*=public, max-age=3600`. `*` crosses slashes, the first match counts; what "
+            "none matches is revalidated each time (`no-cache`).",
+        ),
+    )
+    immutable: str = field(
+        default="",
+        metadata=_option(
+            _STATIC,
+            Kind(options.parse_text, "REGEX", "a regular expression, or a manifest's path.json"),
+            "Which files never change, because their names do, so that browsers keep them for a "
+            "year: a regular expression that is searched for in the path, or the manifest of "
+            "Django, Vite or webpack. Empty: a hash of 12 digits or more between dots, as in "
+            "`site.55e7cbb9ba48.css`.",
+        ),
+    )
+    compression: bool = field(
+        default=True,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "Compress small text files when they are first asked for, and keep that. Files that "
+            "`wsgiserver compress` made beforehand are served in any case.",
+        ),
+    )
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_option(
+            _STATIC,
+            Kind(options.parse_paths, "ORIGIN", "`https://a.example`, with commas; `*`", many=True),
+            "Other origins whose pages may read the files; `*` for all. Fonts may always be read.",
+        ),
+    )
+    security_headers: bool = field(
+        default=False,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "Send a preset with every file: Referrer-Policy, X-Frame-Options, "
+            "Cross-Origin-Opener-Policy, Permissions-Policy, and HSTS over TLS.",
+        ),
+    )
+    site_files: bool = field(
+        default=True,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "Obey the files `_headers` and `_redirects` at the top of the folder (the formats of "
+            "Netlify and Cloudflare Pages).",
+        ),
+    )
+    live_reload: bool = field(
+        default=False,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "For development: pages reload in the browser when a file below the folder changes.",
+        ),
+    )
+
     access_log: str = field(
         default="",
         metadata=_option(
@@ -422,6 +528,17 @@ class Config:
     def static_prefix(self) -> str:
         """The URL path of the static files: `static_url`, or its default for this application."""
         return self.static_url or ("/static/" if self.app else "/")
+
+    @property
+    def static_options(self) -> dict[str, Any]:
+        """The options of the static files that differ from their defaults, by name."""
+        named = (name for name, option in OPTIONS.items() if option.group == _STATIC)
+        given = {name: getattr(self, name) for name in named}
+        return {
+            name: value
+            for name, value in given.items()
+            if name not in ("documents_root", "static_url") and value != OPTIONS[name].default
+        }
 
     @classmethod
     def load(

@@ -14,7 +14,7 @@ connection at a time, so there are no locks.
 The states and what leaves them (`docs/architecture.md` draws the same):
 
     IDLE      nothing   feed → HEAD | BODY | READY | REFUSED | CLOSED
-    IDLE      nothing   expire, drain, lost → CLOSED
+    IDLE      nothing   feed → LAST (a finished answer)   expire, drain, lost → CLOSED
     HEAD      a part    feed → BODY | READY | REFUSED   expire → REFUSED (408)   lost → CLOSED
     BODY      a part    feed → BODY | READY | REFUSED   expire → REFUSED (408) | CLOSED
     BODY      a part    lost → CLOSED
@@ -35,12 +35,15 @@ from enum import Enum
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from wsgiserver.answers import LONGEST_BODY, Answer
 from wsgiserver.gateway import ClientDisconnected, Environ, FileSlice, Headers, Response
 from wsgiserver.http import framing
 from wsgiserver.http.errors import BadRequest, HTTPError, InternalServerError, RequestTimeout
 from wsgiserver.request import BodyReader, HeadReader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wsgiserver.context import Context, Peer
 
 
@@ -128,7 +131,7 @@ class Connection:
         self._rest = b""  # what the client sent behind the request that is served now
         self._environ: Environ | None = None
         self._body: BodyReader | None = None
-        self._response: Response | None = None
+        self._response: Response | Answer | None = None
         self._started = 0.0
         self._carrier: Any = None
 
@@ -137,6 +140,11 @@ class Connection:
     def feed(self, data: bytes) -> Want:
         """Take what the client sent; b"" means that it sends no more."""
         if self._state is IDLE:
+            answers = self._context.answers
+            if answers and (answer := answers.get(data)) is not None:
+                now = self._context.now()
+                if answer.fresh_until > now and self._reader.buffer is None:
+                    return self._repeat(answer, now)
             memo = self._reader.memo
             if memo is not None and memo.data == data:
                 # hot: the same head again costs one comparison instead of the parsing
@@ -320,6 +328,27 @@ class Connection:
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return self._ready(environ, body.file)
 
+    def _repeat(self, answer: Answer, now: float) -> Want:
+        """The application promised that this is what it would answer; see answers.py."""
+        context = self._context
+        self._fresh = False
+        self.minor = 1
+        self.keep = self._asked_keep = True
+        environ = answer.environ
+        if context.journal.access is not None:
+            self._started = now
+            peer = self.peer
+            environ = environ | {"REMOTE_ADDR": peer.address, "REMOTE_PORT": peer.port}
+        self._environ = environ
+        self._response = answer
+        self.out = b"".join((answer.before, context.date_line(), answer.after))
+        if answer.file is not None:
+            self.file = FileSlice(*answer.file, answer)
+        self._state = LAST
+        self.want = WRITE
+        self.deadline = now + context.write_timeout
+        return WRITE
+
     # -- running the application
 
     def _ready(self, environ: Environ, body: IO[bytes]) -> Want:
@@ -336,14 +365,40 @@ class Connection:
         response = self._response = Response(context, self)
         environ["wsgi.early_hints"] = response.early_hints
         try:
-            self.out = response.begin(context.app(environ, response.start_response))
+            result = context.app(environ, response.start_response)
+            self.out = response.begin(result)
+            if response.fresh_until:
+                self._remember(response, result)
             return self._handed_out(response)
         except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
             return self._failed(error)
 
+    def _remember(self, response: Response, result: Iterable[bytes]) -> None:
+        """Keep an answer that may be repeated to whoever sends the same head.
+
+        Not one that depends on who asked (RFC 7239: what a proxy says counts from some peers
+        only), that closes the connection, or whose framing is the server's own work.
+        """
+        memo, head, context = self._reader.memo, response.head, self._context
+        if memo is None or memo.data is None or head is None or context.draining:
+            return
+        framed = (head.length is not None or head.bodyless) and response.ended and not head.dated
+        wrong = response.left or response.surplus  # it is not what was declared
+        forwarded = any("FORWARDED" in key for key in memo.fields.environ)
+        if not (framed and self.keep and self.minor) or wrong or forwarded:
+            return
+        body = b"" if response.silent or response.file is not None else b"".join(result)
+        if len(body) <= LONGEST_BODY and memo.environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            answer = Answer(response, body, memo.environ.copy(), response.fresh_until)
+            if response.file is not None:
+                response.file.owner = answer
+            context.answers.remember(memo.data, answer, context.now())
+            if context.draining:  # since a moment, in another thread
+                context.answers.clear()
+
     def _pull(self) -> Want:
         response = self._response
-        assert response is not None
+        assert isinstance(response, Response)
         try:
             self.out = response.next_block()
             return self._handed_out(response)
@@ -379,7 +434,7 @@ class Connection:
         :raises ClientDisconnected: that was not possible; nothing is ever sent after that.
         """
         response = self._response
-        assert response is not None
+        assert isinstance(response, Response)
         self.out = data
         response.begun = response.committed
         try:
@@ -402,7 +457,7 @@ class Connection:
             return self._refuse(InternalServerError("the application failed."))
         return self._abort()
 
-    def _close_response(self, response: Response) -> None:
+    def _close_response(self, response: Response | Answer) -> None:
         try:
             response.close()
         except BaseException as error:
@@ -433,7 +488,7 @@ class Connection:
         self.want = RUN
         return RUN
 
-    def _finish(self, response: Response) -> Want:
+    def _finish(self, response: Response | Answer) -> Want:
         """The answer is out; on to the next request, if there may be one."""
         context = self._context
         if response.left or response.surplus:
@@ -441,7 +496,7 @@ class Connection:
             if response.left:
                 return self._abort()
         if context.journal.access is not None:
-            self._log_response(response, aborted=False)
+            self._log_response(response, response.sent, aborted=False)
         response.request = None
         self._response = self._environ = None
         if self._body is not None:
@@ -464,7 +519,7 @@ class Connection:
         self.deadline = self._context.now() + self._context.keep_alive
         return self.feed(data)
 
-    def _wrong_length(self, response: Response) -> None:
+    def _wrong_length(self, response: Response | Answer) -> None:
         text = "more bytes" if response.surplus else "fewer bytes"
         assert self._environ is not None
         self._context.journal.response_wrong(
@@ -500,12 +555,12 @@ class Connection:
         self.want = WRITE
         return WRITE
 
-    def _log_response(self, response: Response, aborted: bool) -> None:
+    def _log_response(self, response: Response | Answer, sent: int, aborted: bool) -> None:
         head = response.head
         if head is None:
             self._log_access("-", 0, (), aborted)
         else:
-            self._log_access(head.status, response.sent, head.headers, aborted)
+            self._log_access(head.status, sent, head.headers, aborted)
 
     def _log_access(self, status: str, sent: int, headers: Headers, aborted: bool) -> None:
         context, environ = self._context, self._environ
@@ -520,11 +575,11 @@ class Connection:
         response = self._response
         assert response is not None
         unsent = len(self.out) + (self.file.count if self.file is not None else 0)
-        response.sent = max(response.sent - unsent, 0)
+        sent = max(response.sent - unsent, 0)
         self.out, self.file = b"", None
         self.reset = response.delimited_by_close
         if self._context.journal.access is not None:
-            self._log_response(response, aborted=True)
+            self._log_response(response, sent, aborted=True)
         if response.closer is None:
             return self._closed()
         self._state = ABORTING

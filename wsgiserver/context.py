@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from wsgiserver.answers import Answers
 from wsgiserver.clock import Clock
 from wsgiserver.gateway import Environ, FileWrapper, Headers
 from wsgiserver.http.errors import HTTPError
@@ -98,6 +99,7 @@ class Context:
         self.spool_dir = config.spool_dir or None
         self.server_header = config.server_header
         self._trusted = config.forwarded_allow_ips
+        self.answers = Answers()
         self._heads: dict[tuple[Any, ...], ResponseHead] = {}
         self._memo_holders: deque[HeadReader] = deque()
         self.base_environ: Environ = {
@@ -143,6 +145,7 @@ class Context:
         """The worker stops: from now on answers close their connections."""
         self.draining = True
         self.persistent = False
+        self.answers.clear()  # they do not say close
 
     def trusts(self, address: str) -> bool:
         """Whether a peer may speak for its client (`forwarded_allow_ips`); unix sockets may."""

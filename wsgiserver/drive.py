@@ -22,9 +22,11 @@ _RECEIVE: Final = 65536
 # A turn of one connection: so many steps (a call of the application, a send), then the others.
 _STEPS: Final = 16
 # The most that one sendfile call may put on its way, so that a fast reader cannot hold a loop.
-_SENDFILE: Final = 1048576
+_SENDFILE: Final = 2097152
 # What a file system or a kernel says that cannot sendfile this file to this socket.
 _NO_SENDFILE: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+# A head waits for the file behind it, so that they share their first packet.
+_MORE: Final[int] = getattr(socket, "MSG_MORE", 0)
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -44,8 +46,11 @@ def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
                     return RUN
                 want = conn.run(sock)
             elif want is WRITE:
-                out = conn.out
-                want = conn.sent(sock.send(out) if out else _send_file(sock, conn.file))
+                out, file = conn.out, conn.file
+                if file is None:
+                    want = conn.sent(sock.send(out))
+                else:
+                    want = conn.sent(sock.send(out, _MORE) if out else _send_file(sock, file))
             else:
                 break
         if want is SHUT:
@@ -60,9 +65,8 @@ def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
     return want
 
 
-def _send_file(sock: socket.socket, file: FileSlice | None) -> int:
+def _send_file(sock: socket.socket, file: FileSlice) -> int:
     """Send the next part of a file without reading it, where the system can (sendfile(2))."""
-    assert file is not None
     try:
         return os.sendfile(sock.fileno(), file.fd, file.offset, min(file.count, _SENDFILE))
     except AttributeError:  # not on this platform

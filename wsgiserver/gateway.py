@@ -44,11 +44,12 @@ class FileWrapper:
     :param file: an object with `read(size)`. :param block_size: bytes per block when it has to
         be read after all.
 
-    A file sent whole ends at the response's Content-Length at the latest, so that a range can be
-    sent like a file: `honours_content_length` tells that to middleware.
+    A file is sent from its `tell()` to the response's Content-Length at the latest, without using
+    or moving the descriptor's own position: `positional` tells middleware that a range can be
+    sent like a file, and that several answers may share a descriptor.
     """
 
-    honours_content_length = True
+    positional = True
 
     def __init__(self, file: Any, block_size: int = 65536) -> None:
         self.file = file
@@ -63,14 +64,18 @@ class FileWrapper:
 
 
 class FileSlice:
-    """`count` bytes from `offset` of the open file `fd`: to be sent, not read."""
+    """`count` bytes from `offset` of the open file `fd`: to be sent, not read.
 
-    __slots__ = ("count", "fd", "offset")
+    `owner` is what must live as long as the descriptor is used.
+    """
 
-    def __init__(self, fd: int, offset: int, count: int) -> None:
+    __slots__ = ("count", "fd", "offset", "owner")
+
+    def __init__(self, fd: int, offset: int, count: int, owner: object) -> None:
         self.fd = fd
         self.offset = offset
         self.count = count
+        self.owner = owner
 
 
 def sendable(file: Any) -> FileSlice | None:
@@ -91,7 +96,7 @@ def sendable(file: Any) -> FileSlice | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     offset = file.tell()
-    return FileSlice(raw.fileno(), offset, max(status.st_size - offset, 0))
+    return FileSlice(raw.fileno(), offset, max(status.st_size - offset, 0), file)
 
 
 class Request(Protocol):
@@ -127,6 +132,7 @@ class Response:
         "committed",
         "ended",
         "file",
+        "fresh_until",
         "gone",
         "head",
         "left",
@@ -147,6 +153,7 @@ class Response:
         self.closer: Callable[[], object] | None = None
         self.head: ResponseHead | None = None
         self.file: FileSlice | None = None
+        self.fresh_until = 0.0  # how long the application promised that it answers the same
         self.left: int | None = None  # content that the head still promises; None: no number
         self.committed = False
         self.begun = False
@@ -216,6 +223,11 @@ class Response:
             raise ResponseError(
                 f"the application returned {type(result).__name__}, not an iterable of bytes"
             )
+        source: Any = result.file if type(result) is FileWrapper else result
+        if getattr(source, "answered_by", None) is self._context.app and not self.committed:
+            self.fresh_until = float(source.fresh_until)
+            if isinstance(result, list):
+                return self._whole(b"".join(result))
         if type(result) is FileWrapper and not self.committed:
             file = sendable(result.file)
             if file is not None:

@@ -64,22 +64,23 @@ class HeadReader:
     """Assembles heads from what is fed, whatever way it is cut.
 
     Remembers the last head. What is remembered was sent by this same client, so that nothing of
-    one client can reach another, and its memory is bounded (`Context.holds_memo`).
+    one client can reach another, and its memory is bounded (`Context.holds_memo`). `buffer` is None
+    if what is fed next begins a request: not even half an empty line is there.
     """
 
-    __slots__ = ("_buffer", "_context", "_peer", "head_only", "memo")
+    __slots__ = ("_context", "_peer", "buffer", "head_only", "memo")
 
     def __init__(self, context: Context, peer: Peer) -> None:
         self._context = context
         self._peer = peer
-        self._buffer: bytearray | None = None  # a head that is not complete
+        self.buffer: bytearray | None = None  # a head that is not complete
         self.head_only = False  # whether what was fed last begins a HEAD request
         self.memo: Memo | None = None
 
     @property
     def begun(self) -> bool:
         """Whether a part of a head is there; half an empty line before it is none."""
-        return self._buffer is not None and self._buffer != b"\r"
+        return self.buffer is not None and self.buffer != b"\r"
 
     def forget(self) -> None:
         """Give up the memory of the last request."""
@@ -91,17 +92,17 @@ class HeadReader:
         :raises HTTPError: they are no head, or one that is over a limit.
         """
         checked = 0
-        if self._buffer is not None:
-            checked = len(self._buffer)
-            self._buffer += data
-            self.head_only = self._buffer[:5] == b"HEAD "
-            if checked > 1 or self._buffer[:1] != b"\r":
-                end = self._buffer.find(b"\r\n\r\n", max(checked - 3, 0))
+        if self.buffer is not None:
+            checked = len(self.buffer)
+            self.buffer += data
+            self.head_only = self.buffer[:5] == b"HEAD "
+            if checked > 1 or self.buffer[:1] != b"\r":
+                end = self.buffer.find(b"\r\n\r\n", max(checked - 3, 0))
                 if end >= 0:
-                    return self._whole(bytes(self._buffer), end)
+                    return self._whole(bytes(self.buffer), end)
                 self._check_part(checked)
                 return None
-            data, checked, self._buffer = bytes(self._buffer), 0, None
+            data, checked, self.buffer = bytes(self.buffer), 0, None
         if data[:1] == b"\r":
             data = grammar.EMPTY_LINES.sub(b"", data, 1)
             if self.memo is not None:
@@ -112,13 +113,13 @@ class HeadReader:
         end = data.find(b"\r\n\r\n")
         if end >= 0:
             return self._whole(data, end)
-        self._buffer = bytearray(data)
+        self.buffer = bytearray(data)
         self._check_part(0)
         return None
 
     def _check_part(self, checked: int) -> None:
         """Refuse early what cannot become a head any more."""
-        buffer, context = self._buffer, self._context
+        buffer, context = self.buffer, self._context
         assert buffer is not None
         check_beginning(buffer, checked)
         line_too_long = len(buffer) > context.limit_request_line + 2 and b"\n" not in buffer
@@ -134,7 +135,7 @@ class HeadReader:
 
     def _whole(self, data: bytes, end: int) -> Request:
         """`data[:end + 2]` are the lines of a head; take them apart."""
-        self._buffer = None
+        self.buffer = None
         context = self._context
         if end > context.limit_head:
             raise self._too_long(data)

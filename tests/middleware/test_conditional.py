@@ -1,13 +1,10 @@
-"""Preconditions: a table, and a slow literal model of RFC 9110 13.2.2."""
+"""Preconditions: tables; a literal model of RFC 9110 13.2.2 is in test_models.py."""
 
 from __future__ import annotations
 
-import time
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from middleware.conditional import (
     Validators,
@@ -63,6 +60,13 @@ CASES: list[Case] = [
     ("GET", STRONG, {"NONE_MATCH": '"a'}, 200),
     ("GET", STRONG, {"NONE_MATCH": ""}, 200),
     ("GET", BARE, {"NONE_MATCH": '"a"'}, 200),
+    ("GET", STRONG, {"NONE_MATCH": '"a", x'}, 200),
+    ("GET", STRONG, {"NONE_MATCH": '"x", *'}, 200),
+    ("GET", STRONG, {"NONE_MATCH": '"x"a"x"'}, 200),
+    ("GET", Validators('"x"', T), {"NONE_MATCH": '"a"x"b"'}, 200),
+    # a date is compared also while the tag is weak: for a cache a weak validator will do (8.8.1)
+    ("GET", WEAK, {"MODIFIED_SINCE": THEN}, 304),
+    ("GET", WEAK, {"UNMODIFIED_SINCE": THEN}, 200),
     # ... counts instead of If-Modified-Since (Starlette falls through)
     ("GET", STRONG, {"NONE_MATCH": '"b"', "MODIFIED_SINCE": THEN}, 200),
     ("GET", STRONG, {"NONE_MATCH": '"a"', "MODIFIED_SINCE": BEFORE}, 304),
@@ -105,6 +109,10 @@ def test_table(method: str, current: Validators, conditions: dict[str, str], exp
         (STRONG, "a", False),
         (STRONG, "*", False),
         (STRONG, '"a", "b"', False),
+        (STRONG, '"a",', False),  # not a list, not even one with an empty element
+        (STRONG, ',"a"', False),
+        (STRONG, '"a" x', False),
+        (STRONG, ' "a"\t', True),
         (STRONG, "", False),
         (STRONG, THEN, True),
         (STRONG, AFTER, False),
@@ -113,6 +121,9 @@ def test_table(method: str, current: Validators, conditions: dict[str, str], exp
         (Validators(None, T), THEN, True),
         (BARE, THEN, False),
         (BARE, '"a"', False),
+        (BARE, "None", False),
+        (STRONG, "Sunday, 06-Nov-94 08:49:37 GMT", True),
+        (STRONG, f"{THEN}, {THEN}", False),
     ],
 )
 def test_if_range(current: Validators, value: str, expected: bool) -> None:
@@ -133,6 +144,8 @@ def test_without_if_range_the_range_applies() -> None:
         ("Sun, 06 Nov 1994 08:49:37 +0500", None),
         ("Sun, 06 Nov 1994 08:49:37", None),
         ("06 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 0094 08:49:37 GMT", None),
+        ("Sun, 06 Nov 1994 08:49:60 GMT", None),
         ("Sun, 6 Nov 1994 08:49:37 GMT", None),
         ("Sun, 06 Nov 1994 24:49:37 GMT", None),
         ("sun, 06 nov 1994 08:49:37 gmt", None),
@@ -151,6 +164,8 @@ def test_dates(value: str, expected: int | None) -> None:
         ('"a"', ['"a"']),
         ('"a",W/"b"', ['"a"', 'W/"b"']),
         (' , "a" ,\t, "" ', ['"a"', '""']),
+        (",,", []),
+        (", x", []),
         ('"a""b"', []),
         ('"a" "b"', []),
         ('"a b"', []),
@@ -164,78 +179,19 @@ def test_entity_tags(value: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [" " * 60_000 + "x", '"' * 60_001, '"a",' * 15_000, "," * 60_000, '"' + "a" * 60_000]
+    ("value", "status"),
+    [
+        (" " * 60_000 + "x", 200),
+        ('"' * 60_001, 200),
+        ('"' + "a" * 60_000, 200),
+        ("," * 60_000, 200),
+        ("," * 60_000 + '"a"', 304),
+        ('"b",' * 15_000 + '"a"', 304),
+        ('"a",' * 15_000 + "x", 200),
+        ('"a"' + " ," * 30_000, 304),
+    ],
 )
-def test_60_kB_cost_little(value: str) -> None:
-    best = 1.0
-    for _ in range(3):
-        begin = time.perf_counter()
-        evaluate("GET", environ({"MATCH": value, "NONE_MATCH": value}), STRONG)
-        best = min(best, time.perf_counter() - begin)
-    assert best < 0.050
-
-
-# The model sees tags as (weak, opaque) and dates as seconds: what the headers mean, not how they
-# are written. None stands for an absent header, no tags for "*".
-Tag = tuple[bool, str]
-tag = st.tuples(st.booleans(), st.sampled_from(["", "a", "b", "x,y"]))
-Tags = list[Tag] | None
-tags = st.one_of(st.none(), st.lists(tag, max_size=3))
-seconds = st.one_of(st.none(), st.integers(T - 2, T + 2))
-
-
-def written(value: object) -> str:
-    if isinstance(value, int):
-        return formatdate(value, usegmt=True)
-    if value == []:
-        return "*"
-    if isinstance(value, list):
-        return ", ".join(('W/"%s"' if weak else '"%s"') % opaque for weak, opaque in value)
-    return str(value)
-
-
-def strong_equal(one: Tag, other: Tag) -> bool:
-    return not one[0] and not other[0] and one[1] == other[1]
-
-
-def weak_equal(one: Tag, other: Tag) -> bool:
-    return one[1] == other[1]
-
-
-@given(st.sampled_from(["GET", "HEAD", "PUT"]), tag, seconds, tags, seconds, tags, seconds)
-def test_equals_the_literal_steps_of_13_2_2(
-    method: str,
-    etag: Tag,
-    modified: int | None,
-    match: Tags,
-    unmodified_since: int | None,
-    none_match: Tags,
-    modified_since: int | None,
-) -> None:
-    reading = method in ("GET", "HEAD")
-
-    def step_1_and_2() -> bool:
-        if match is not None:
-            return match == [] or any(strong_equal(etag, t) for t in match)
-        if unmodified_since is not None and modified is not None:
-            return modified <= unmodified_since
-        return True
-
-    def step_3_and_4() -> bool:
-        if none_match is not None:
-            return none_match != [] and not any(weak_equal(etag, t) for t in none_match)
-        if reading and modified_since is not None and modified is not None:
-            return modified > modified_since
-        return True
-
-    expected = 412 if not step_1_and_2() else 200
-    if expected == 200 and not step_3_and_4():
-        expected = 304 if reading else 412
-    given_headers = {
-        "MATCH": match,
-        "UNMODIFIED_SINCE": unmodified_since,
-        "NONE_MATCH": none_match,
-        "MODIFIED_SINCE": modified_since,
-    }
-    headers = environ({k: written(v) for k, v in given_headers.items() if v is not None})
-    assert evaluate(method, headers, Validators(written([etag]), modified)) == expected
+def test_60_kB_of_tags_are_read(value: str, status: int) -> None:
+    assert evaluate("GET", environ({"NONE_MATCH": value}), STRONG) == status
+    match = evaluate("GET", environ({"MATCH": value}), STRONG)
+    assert match == (200 if status == 304 else 412)

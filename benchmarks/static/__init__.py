@@ -1,0 +1,1 @@
+"""`python -m benchmarks.static`: static files, beside nginx and other servers of files."""

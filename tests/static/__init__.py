@@ -1,0 +1,1 @@
+"""StaticFiles on the wire: real servers, raw bytes, files that change."""

@@ -1,0 +1,96 @@
+"""Finished answers: what an application promised to stay true is sent again without asking it.
+
+The protocol, which any application may use (docs/finished-answers.md). What the application
+returns, or the file in its `wsgi.file_wrapper`, carries two attributes:
+
+    answered_by   the application object that makes the promise. It counts only if that is the very
+                  object that the server calls, so that no middleware in between is passed over.
+    fresh_until   in seconds of time.monotonic(): until then a request whose head is the same byte
+                  for byte may be given the same answer, whoever sends it.
+
+A server that does not know these attributes loses nothing but the shortcut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from wsgiserver.gateway import Environ, Response
+    from wsgiserver.http.response import ResponseHead
+
+# Answers that are remembered, and how many bytes each may have besides its head. Both together
+# bound the memory to 32 MiB.
+_MOST: Final = 512
+LONGEST_BODY: Final = 65536
+
+
+class Answer:
+    """One answer, ready to be sent to a connection that stays open; immutable but for `request`.
+
+    `before` and `after` are the bytes around the Date line; `file` descriptor, offset and count of
+    the file that follows, or None.
+
+    To a connection it looks like a `Response` of which everything was handed out. `close()` of
+    the application's file is called when nobody can send from it any more.
+    """
+
+    __slots__ = (
+        "_closer",
+        "after",
+        "before",
+        "environ",
+        "file",
+        "fresh_until",
+        "head",
+        "request",
+        "sent",
+    )
+
+    left: Final = None
+    surplus: Final = False
+    gone: Final = False
+    begun: Final = True
+    closer: Final = None
+    delimited_by_close: Final = False
+
+    def __init__(self, response: Response, body: bytes, environ: Environ, until: float) -> None:
+        head = response.head
+        assert head is not None
+        self.head: ResponseHead = head
+        self.sent = response.sent
+        self.environ = environ
+        self.fresh_until = until
+        self.request: object = None
+        self.before = head.prefix
+        self.after = b"\r\n" + body
+        file = response.file  # of which the connection will count off what it sent
+        self.file = None if file is None else (file.fd, file.offset, file.count)
+        self._closer: Callable[[], object] | None = response.closer
+        response.closer = None
+
+    def close(self) -> None:
+        """Nothing: one connection is done with it, others may not be."""
+
+    def __del__(self) -> None:
+        if self._closer is not None:
+            self._closer()
+
+
+class Answers(dict[bytes, Answer]):
+    """The answers of one worker by the request heads that they answer; the oldest leave first."""
+
+    def remember(self, head: bytes, answer: Answer, now: float) -> None:
+        """Keep an answer until it is no longer fresh, or until there are too many."""
+        self.pop(head, None)
+        self[head] = answer
+        try:
+            while oldest := next(iter(self.items()), None):
+                if len(self) <= _MOST and oldest[1].fresh_until > now:
+                    return
+                self.pop(oldest[0], None)
+        except RuntimeError:
+            # Threads share this without a lock, since the stop clears it from within a signal
+            # handler. Another one changed it in this moment; whoever is the next tidies up.
+            pass
