@@ -173,16 +173,18 @@ class Connection:
 
     def sent(self, count: int) -> Want:
         """Account for bytes that went out of `out`, or of `file` when `out` is empty."""
+        out = self.out
+        if out and count == len(out) and self._state is LAST and self.file is None:
+            response = self._response  # hot: the commonest end of an answer
+            if response is not None and response.closer is None:
+                self.out = b""
+                return self._finish(response)
         self.deadline = self._context.now() + self._context.write_timeout
-        if self.out:
-            if count < len(self.out):
-                self.out = memoryview(self.out)[count:]
+        if out:
+            if count < len(out):
+                self.out = memoryview(out)[count:]
                 return WRITE
             self.out = b""
-            if self._state is LAST and self.file is None:
-                response = self._response  # hot: the commonest end of an answer, one call less
-                if response is not None and response.closer is None:
-                    return self._finish(response)
             if self.file is not None:
                 return WRITE
         elif self.file is not None:

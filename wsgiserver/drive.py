@@ -49,8 +49,14 @@ def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
                 out, file = conn.out, conn.file
                 if file is None:
                     want = conn.sent(sock.send(out))
+                elif out:
+                    want = conn.sent(sock.send(out, _MORE))
                 else:
-                    want = conn.sent(sock.send(out, _MORE) if out else _send_file(sock, file))
+                    wanted = min(file.count, _SENDFILE)
+                    count = _send_file(sock, file, wanted)
+                    want = conn.sent(count)
+                    if count < wanted and want is WRITE:
+                        return conn.blocked()  # there was no room for more: do not try again
             else:
                 break
         if want is SHUT:
@@ -65,16 +71,16 @@ def drive(conn: Connection, sock: socket.socket, inline: bool = True) -> Want:
     return want
 
 
-def _send_file(sock: socket.socket, file: FileSlice) -> int:
-    """Send the next part of a file without reading it, where the system can (sendfile(2))."""
+def _send_file(sock: socket.socket, file: FileSlice, count: int) -> int:
+    """Send some of the next bytes of a file unread, where the system can (sendfile(2))."""
     try:
-        return os.sendfile(sock.fileno(), file.fd, file.offset, min(file.count, _SENDFILE))
+        return os.sendfile(sock.fileno(), file.fd, file.offset, count)
     except AttributeError:  # not on this platform
         pass
     except OSError as error:
         if error.errno not in _NO_SENDFILE:
             raise
-    data = os.pread(file.fd, min(file.count, _RECEIVE), file.offset)
+    data = os.pread(file.fd, min(count, _RECEIVE), file.offset)
     return sock.send(data) if data else 0
 
 

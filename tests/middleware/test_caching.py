@@ -207,7 +207,7 @@ def test_the_policy_follows_the_file_served(site: Path, ask: Ask) -> None:
     assert "Cache-Control" not in ask(app, "/s/%61.txt").headers
     assert ask(app, "/s/missing").headers["Cache-Control"] == REVALIDATE
     assert ask(app, "/s/sub").headers["Cache-Control"] == REVALIDATE
-    assert seen == ["sub/index.html", "about.html", "a.txt"]
+    assert set(seen) == {"sub/index.html", "about.html", "a.txt"}
 
 
 @pytest.mark.parametrize("own_page", [True, False])

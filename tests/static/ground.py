@@ -130,6 +130,16 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def quiet(pid: int) -> int:
+    """How many a process has open, once that did not change for a fifth of a second."""
+    end, counts = time.monotonic() + TIMEOUT, [-1]
+    while counts[-10:] != counts[-1:] * 10:
+        assert time.monotonic() < end, f"it does not come to rest: {counts[-20:]}"
+        time.sleep(0.02)
+        counts.append(descriptors(pid))
+    return counts[-1]
+
+
 def settled(pid: int, most: int) -> int:
     """How many a process has open, once they are no more than `most`, or in the end."""
     end = time.monotonic() + TIMEOUT
