@@ -308,9 +308,9 @@ class _Run:
         """Work off `tasks`, the largest first, so that none of them is left alone at the end."""
         self.tasks.sort(key=lambda task: (-task.source.size, task.source.file))
         total = sum(task.source.size for task in self.tasks)
-        reached = so_far = 0
-        for done in self._in_threads(min(workers, len(self.tasks))):
-            reached += 1
+        so_far = 0
+        made = self._in_threads(min(workers, len(self.tasks)))
+        for reached, done in enumerate(made, start=1):
             so_far += done.task.source.size
             progress(so_far, total)
             if not self._note(done):
@@ -386,15 +386,16 @@ class _Run:
             status = os.fstat(file.fileno())
             if _changed(status, source):
                 raise _change()
-            result: list[bytes] | None = []
+            result: list[bytes] = []
             size = 0
+            gains = True
             for piece in encoded(self._pieces(file, source), source.size, coding):
-                size += len(piece)
-                if not worth(source.size, size):
-                    result = None
-                    break
                 result.append(piece)
-            return result, stat.S_IMODE(status.st_mode) & 0o666, (status.st_uid, status.st_gid)
+                size += len(piece)
+                if not (gains := worth(source.size, size)):
+                    break
+            mode, owner = stat.S_IMODE(status.st_mode) & 0o666, (status.st_uid, status.st_gid)
+            return result if gains else None, mode, owner
 
     def _open(self, source: _Source) -> int:
         if source.link:

@@ -25,7 +25,8 @@ _REFUSED: Final = re.compile(r"[\x00-\x1f\x7f\\/\ud800-\udfff]|\A[A-Za-z]:\Z")
 # Elsewhere these are names like any other, and a file that has one is served.
 _WINDOWS_REFUSED: Final = re.compile(
     r'[:<>"|?*]|~[0-9]|[. ]\Z'
-    r"|\A(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])(?: *\.| *\Z)",
+    r"|\A(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])"
+    r"(?: *\.| *\Z)",
     re.IGNORECASE,
 )
 

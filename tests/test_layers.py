@@ -42,10 +42,13 @@ MOUNTS_FILES: Final = "wsgiserver.app"
 
 # Where a package from elsewhere may be imported: in these modules and what lies below them.
 THIRD_PARTY: Final = {
-    "click": "wsgiserver.cli",
-    "gevent": "wsgiserver.workers.gevent",
-    "watchfiles": "wsgiserver.reload",
-    "werkzeug": "middleware",
+    "brotli": ("middleware.codings",),
+    "click": ("wsgiserver.cli", "middleware.compress"),
+    "compression": ("middleware.codings",),  # Python 3.14 has zstd in its standard library
+    "gevent": ("wsgiserver.workers.gevent",),
+    "watchfiles": ("wsgiserver.reload",),
+    "werkzeug": ("middleware",),
+    "zstandard": ("middleware.codings",),
 }
 # All that these modules and what lies below them may use of the standard library.
 _PURE: Final = frozenset(
@@ -60,7 +63,12 @@ PURE: Final = {
     "wsgiserver.connection": _PURE | {"io"},
     "middleware.conditional": _PURE,
     "middleware.media": _PURE,
+    "middleware.headers_file": _PURE,
+    "middleware.multipart": _PURE | {"secrets"},
+    "middleware.negotiate": _PURE,
+    "middleware.patterns": _PURE,
     "middleware.ranges": _PURE,
+    "middleware.redirects_file": _PURE,
 }
 
 
@@ -125,8 +133,10 @@ def objection(module: str, entry: Import) -> str | None:
         return _objection_to_own(module, home, target, entry)
     if top not in sys.stdlib_module_names:
         allowed = THIRD_PARTY.get(top)
-        if allowed is None or not below(module, allowed):
-            return f"{top} belongs to {allowed}" if allowed else f"{top} is not a dependency"
+        if allowed is None:
+            return f"{top} is not a dependency"
+        if not any(below(module, place) for place in allowed):
+            return f"{top} belongs to {' and '.join(allowed)}"
         return None
     for pure, names in PURE.items():
         if below(module, pure) and entry.target not in names:

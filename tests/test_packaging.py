@@ -75,7 +75,8 @@ def check_metadata(metadata: email.message.Message) -> None:
     assert metadata["Version"] == __version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License"] == "MIT"
-    assert {"gevent", "reload", "all", "dev"} == set(metadata.get_all("Provides-Extra", []))
+    extras = {"compress", "gevent", "reload", "all", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == extras
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(line.rstrip("0123456789.>= ").lower() for line in needed) == ["click", "werkzeug"]
 

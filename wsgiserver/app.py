@@ -339,7 +339,8 @@ def with_files(
     """
     try:
         arguments = _arguments_of_files(options or {})
-        files: WSGIApplication = _static_files()(root, app=app, prefix=prefix, **arguments)
+        static_files = middleware_module("middleware").StaticFiles
+        files: WSGIApplication = static_files(root, app=app, prefix=prefix, **arguments)
     except (OSError, ValueError) as error:
         raise AppError(f"documents_root {root!r}: {_line(error)}") from error
     return files
@@ -359,8 +360,8 @@ def _arguments_of_files(options: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _static_files() -> Any:
-    """Our `middleware.StaticFiles`, though the application may have a module `middleware` too.
+def middleware_module(name: str) -> Any:
+    """A module of our `middleware`, though the application may have a module of that name too.
 
     That one must stay what `import middleware` gives to the application, so ours is imported
     while nothing else of that name is known, and then forgotten.
@@ -373,12 +374,12 @@ def _static_files() -> Any:
     loaded = sys.modules.get("middleware")
     theirs = getattr(loaded, "__spec__", None) or first
     if ours is None or theirs is None or theirs.origin == ours.origin:
-        return importlib.import_module("middleware").StaticFiles
+        return importlib.import_module(name)
     kept = _forget_middleware()
     path = sys.path[:]
     sys.path.insert(0, home)
     try:
-        return importlib.import_module("middleware").StaticFiles
+        return importlib.import_module(name)
     finally:
         sys.path[:] = path
         _forget_middleware()

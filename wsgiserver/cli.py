@@ -28,6 +28,8 @@ INTERRUPTED: Final = 130  # as a shell shows SIGINT
 
 _SEE_HELP: Final = "; `wsgiserver --help` lists the options"
 _DEFAULT_ROOT: Final = "html"
+# A first word that is a command of its own; an application of that name is `compress:app`.
+_COMPRESS: Final = "compress"
 _NOTHING_TO_SERVE: Final = (
     "nothing to serve; type `wsgiserver module:app` for an application, or "
     "`wsgiserver --documents-root FOLDER` for files"
@@ -39,9 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :returns: the exit status.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [_COMPRESS]:
+        return _compress(words[1:])
     try:
         asked = _command().main(
-            args=list(sys.argv[1:] if argv is None else argv),
+            args=words,
             prog_name="wsgiserver",
             standalone_mode=False,
             windows_expand_args=False,
@@ -57,6 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), NOT_CONFIGURED)
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
+
+
+def _compress(words: list[str]) -> int:
+    """`wsgiserver compress DIR`: the command of middleware/compress.py."""
+    from wsgiserver.app import middleware_module
+
+    compress = middleware_module("middleware.compress")
+    status: int = compress.main(words, prog=f"wsgiserver {_COMPRESS}")
+    return status
 
 
 def _fail(message: str, status: int) -> int:
@@ -103,7 +117,9 @@ def _command() -> click.Command:
         epilog=(
             f"Every option can also be given as an environment variable ({ENVIRON_PREFIX}THREADS) "
             "or a key in wsgiserver.toml or [tool.wsgiserver] in pyproject.toml (threads); the "
-            "command line wins over the environment, and that over the file."
+            "command line wins over the environment, and that over the file. "
+            "wsgiserver compress DIR is a command of its own: it makes compressed siblings of "
+            "the files of a site."
         ),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )

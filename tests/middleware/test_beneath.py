@@ -167,8 +167,7 @@ def test_a_system_that_cannot_say_is_not_taken_for_missing(
     def fail(*args: object, **options: object) -> int:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(beneath, "_walk", fail)
-    monkeypatch.setattr(beneath, "_compare", fail)
+    monkeypatch.setattr(beneath, "_way", fail)
     with pytest.raises(OSError, match=os.strerror(code)) as caught:
         open_beneath(str(site), ["a.txt"])
     assert not isinstance(caught.value, FileNotFoundError)

@@ -13,6 +13,7 @@ from wsgiref.util import FileWrapper
 import pytest
 
 import middleware.answer
+import middleware.conditional
 from middleware import StaticFiles
 from middleware.site import MAX_AGE
 
@@ -121,7 +122,7 @@ def test_what_is_not_read_yet_is_never_mixed(
 def test_a_file_that_changes_between_look_and_read_is_looked_at_again(
     site: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate = middleware.answer.evaluate
+    evaluate = middleware.conditional.evaluate
     changes = [50, 20]
 
     def shrink(*args: Any) -> Any:
@@ -323,8 +324,9 @@ def test_a_file_grows_old(
     now[0] += 2 * 10**9
     clock[0] += MAX_AGE
     strong = ask(app, "/a.txt").headers["ETag"]
-    assert weak == f"W/{strong}"
-    assert ask(app, "/a.txt", HTTP_IF_NONE_MATCH=weak).status == 304
+    assert weak.startswith("W/") and not strong.startswith("W/")
+    # Not even weakly the same: the file may have been written to again within the clock's tick.
+    assert ask(app, "/a.txt", HTTP_IF_NONE_MATCH=weak).status == 200
 
 
 @pytest.mark.parametrize("seconds", [0, 1])
