@@ -867,3 +867,16 @@ def test_a_server_of_files_that_nobody_knows_is_named_in_one_line() -> None:
     result = static_command("--servers", "apache")
     assert result.returncode == 2
     assert "no server is called 'apache'; there are all, nginx" in result.stderr
+
+
+def test_no_feature_is_claimed_in_vain(tmp_path: Path) -> None:
+    """Every row of the comparison in docs/static.md is true of this server, asked on the wire."""
+    from benchmarks.static import features
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    root = features.make_tree(tmp_path)
+    with features.serving(features.SYSTEMS[0], root, scratch) as port:
+        client = features.Client(port, root)
+        failed = [label for label, probe in features.ROWS if not probe(client)]
+    assert failed == []
