@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ import pytest
 from middleware import beneath
 from middleware.beneath import OpenFile, Root
 
-WAYS = {
+WAYS: dict[str, Callable[[], beneath.Way | None]] = {
     "kernel": beneath._kernel_way,
     "walk": lambda: beneath._walk,
     "compare": lambda: beneath._compare,
@@ -107,10 +108,6 @@ class TestEitherWay:
             "l",
             "a.txt/x",
             "/",
-            "a.txt/",
-            "a.txt/.",
-            "a.txt/..",
-            "missing/..",
         ],
     )
     def test_links_out_and_to_nothing_are_missing(self, site: Path, target: str) -> None:
@@ -222,6 +219,13 @@ class TestEitherWay:
 @pytest.mark.usefixtures("way")
 class TestRelative:
     """What holds where the path is not compared but opened relative to the root."""
+
+    @pytest.mark.parametrize("target", ["a.txt/", "a.txt/.", "a.txt/..", "missing/..", "l2"])
+    def test_a_link_to_a_file_as_a_directory_is_missing(self, site: Path, target: str) -> None:
+        link(site, "l2", "a.txt/")
+        link(site, "l", target)
+        with pytest.raises(FileNotFoundError):
+            read(site, "l")
 
     def test_links_without_end_are_missing(self, site: Path) -> None:
         for n in range(60):
@@ -637,15 +641,15 @@ def test_a_hit_is_one_look_at_the_name_the_client_chose(site: Path) -> None:
         "if beneath._way is beneath._walk: os.getsid(0)\n",
         site,
     )
-    if "getsid(" in found:
+    calls = [line.split(None, 1)[1] for line in found.splitlines()]
+    if any(call.startswith("getsid(") for call in calls):
         pytest.skip("this kernel has no openat2(2)")
-    between = found.split("getpgid(0)")[1].splitlines()[1:-1]
-    calls = [line.split(None, 1)[1] for line in between]
-    names = [call.partition("(")[0].replace("newfstatat", "fstat") for call in calls]
+    start, end = (i for i, call in enumerate(calls) if call.startswith("getpgid("))
+    calls = calls[start + 1 : end]
+    names = [re.sub("^newfstatat|^statx", "fstat", call.partition("(")[0]) for call in calls]
     assert names == ["openat", "openat2", "close", "fstat", "close"], calls
-    assert f'"{site}", O_RDONLY|O_CLOEXEC|O_PATH|O_DIRECTORY' in calls[0].replace(
-        "O_RDONLY|O_DIRECTORY|O_CLOEXEC|O_PATH", "O_RDONLY|O_CLOEXEC|O_PATH|O_DIRECTORY"
-    )
+    assert f'"{site}", ' in calls[0]
+    assert "O_PATH" in calls[0]
     assert '"sub/index.html"' in calls[1]
     assert "RESOLVE_BENEATH" in calls[1]
     assert [call for call in calls if "index.html" in call] == [calls[1]]

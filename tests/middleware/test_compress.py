@@ -1,0 +1,234 @@
+"""`wsgiserver compress DIR`: reproducible siblings, and nothing else touched."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pty
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from middleware import codings
+from middleware.compress import compress_tree
+
+HOME: Final = Path(__file__).parents[2]
+OLD: Final = 1_700_000_000
+TEXT: Final = b"body { color: red; margin: 0 }\n" * 200
+SUFFIXES: Final = tuple(codings.SUFFIXES.values())
+
+
+def noise(size: int) -> bytes:
+    """What no coding makes shorter."""
+    return random.Random(size).randbytes(size)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    top = tmp_path / "site"
+    for name, content in {
+        "index.html": b"<p>hello</p>\n" * 200,
+        "css/site.css": TEXT,
+        "css/a name with spaces ü.css": TEXT,
+        "noise.txt": noise(5000),
+        "tiny.txt": b"tiny",
+        "photo.png": TEXT,
+        ".hidden.css": TEXT,
+        "_headers": TEXT,
+    }.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (OLD, OLD))
+    return top
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def made(root: Path) -> set[str]:
+    return {name for name in files(root) if name.endswith(SUFFIXES)}
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "wsgiserver", "compress", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=HOME,
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+def decoded(data: bytes, suffix: str) -> bytes:
+    if suffix == ".gz":
+        return gzip.decompress(data)
+    if suffix == ".br":
+        return bytes(pytest.importorskip("brotli").decompress(data))
+    whole = pytest.importorskip("zstandard").ZstdDecompressor().decompressobj()
+    return bytes(whole.decompress(data))
+
+
+def test_what_is_made(root: Path) -> None:
+    before = files(root)
+    report = compress_tree(str(root))
+    assert not report.failures
+    after = files(root)
+    assert {name: after[name] for name in before} == before
+    suffixes = [codings.SUFFIXES[coding] for coding in codings.available()]
+    sources = ["index.html", "css/site.css", "css/a name with spaces ü.css"]
+    assert made(root) == {name + suffix for name in sources for suffix in suffixes}
+    for name in sources:
+        for suffix in suffixes:
+            sibling = root / (name + suffix)
+            assert decoded(sibling.read_bytes(), suffix) == before[name]
+            assert sibling.stat().st_mtime_ns == (root / name).stat().st_mtime_ns
+            assert sibling.stat().st_mode & 0o666 == (root / name).stat().st_mode & 0o666
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_the_same_bytes_again(root: Path, tmp_path: Path, jobs: int) -> None:
+    compress_tree(str(root), jobs=2)
+    first = files(root)
+    compress_tree(str(root), jobs=jobs, force=True)
+    assert files(root) == first
+
+
+def test_what_is_up_to_date_stays(root: Path) -> None:
+    compress_tree(str(root))
+    places = {name: (root / name).stat().st_ino for name in made(root)}
+    report = compress_tree(str(root))
+    assert report.kept == len(places)
+    assert {name: (root / name).stat().st_ino for name in made(root)} == places
+
+
+def test_a_changed_file_gets_new_siblings(root: Path) -> None:
+    compress_tree(str(root))
+    (root / "css/site.css").write_bytes(TEXT * 2)
+    compress_tree(str(root))
+    assert gzip.decompress((root / "css/site.css.gz").read_bytes()) == TEXT * 2
+
+
+def test_one_that_is_not_worth_it_any_more_goes(root: Path) -> None:
+    compress_tree(str(root))
+    (root / "index.html").write_bytes(noise(4000))
+    compress_tree(str(root))
+    assert not any(name.startswith("index.html.") for name in made(root))
+
+
+def test_an_orphan_is_told_and_left(root: Path) -> None:
+    (root / "gone.css.gz").write_bytes(b"perhaps somebody's own")
+    report = compress_tree(str(root))
+    assert any("gone.css.gz" in path for path in report.orphans)
+    assert (root / "gone.css.gz").read_bytes() == b"perhaps somebody's own"
+
+
+def test_links_out_of_the_tree_are_left(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "o.css").write_bytes(TEXT)
+    (root / "folder").symlink_to(outside)
+    (root / "css/site.css.gz").symlink_to(outside / "o.css")
+    compress_tree(str(root))
+    assert sorted(os.listdir(outside)) == ["o.css"]
+    assert (outside / "o.css").read_bytes() == TEXT
+
+
+def test_the_command(root: Path) -> None:
+    result = run(str(root), "--coding", "gzip", "--exclude", "css")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert made(root) == {"index.html.gz"}
+    assert "gzip" in result.stdout and "1 made" in result.stdout
+
+
+def test_a_dry_run_writes_nothing(root: Path) -> None:
+    assert run(str(root), "--dry-run").returncode == 0
+    assert made(root) == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["/nowhere/at/all"], "'/nowhere/at/all' does not exist"),
+        ([], "Missing argument 'DIR'"),
+        ([".", "--coding", "lzma"], "'lzma' is not one of"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments: list[str], told: str) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert told in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_coding_that_is_not_installed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "brotli.py").write_text("raise ImportError('not here')\n")
+    path = os.pathsep.join([str(tmp_path), str(HOME)])
+    result = run(str(root), "--coding", "br", env={**os.environ, "PYTHONPATH": path})
+    assert result.returncode == 2
+    assert "brotli" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_a_full_disk_leaves_nothing_half_written(root: Path) -> None:
+    (root / "large.txt").write_bytes(noise(400_000).hex().encode())
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    result = run(str(root), "--coding", "gzip", preexec_fn=limit)
+    assert result.returncode == 1
+    assert "large.txt" in result.stderr
+    left = {name for name in files(root) if name.startswith(".") or "/." in name}
+    assert left == {".hidden.css"}
+    assert "large.txt.gz" not in made(root)
+
+
+def test_interrupted(root: Path) -> None:
+    """SIGINT in the middle: only whole siblings, no temporary files, 130."""
+    for number in range(40):
+        (root / f"n{number}.txt").write_bytes(noise(300_000 + number).hex().encode())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wsgiserver", "compress", str(root), "--jobs", "2"],
+        cwd=HOME,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    end = time.monotonic() + 30
+    while not made(root) and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    found = files(root)
+    assert {name for name in found if Path(name).name.startswith(".")} == {".hidden.css"}
+    for name in made(root):
+        source, suffix = os.path.splitext(name)
+        assert decoded(found[name], suffix) == found[source]
+
+
+def test_a_progress_bar_on_a_terminal(root: Path) -> None:
+    leader, follower = pty.openpty()
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "wsgiserver", "compress", str(root)],
+            cwd=HOME,
+            stdout=subprocess.DEVNULL,
+            stderr=follower,
+            timeout=60,
+            check=False,
+        )
+        shown = os.read(leader, 65536)
+    finally:
+        os.close(leader)
+        os.close(follower)
+    assert process.returncode == 0
+    assert b"compressing" in shown and b"100%" in shown
