@@ -586,7 +586,7 @@ class TestWhichWay:
             "assert beneath._way is beneath._walk\n",
             site,
         )
-        assert done.count("openat2(") == 1, done
+        assert kernel_calls(done) == 1, done
 
     @pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
     @pytest.mark.parametrize(
@@ -602,7 +602,12 @@ class TestWhichWay:
         )
         if done.count("= -1 EXDEV") != 1:
             pytest.skip("this kernel has no openat2(2)")
-        assert done.count("openat2(") == calls, done
+        assert kernel_calls(done) == calls, done
+
+
+def kernel_calls(trace: str) -> int:
+    """How often openat2(2) was called; its name may also stand in what was read."""
+    return len(re.findall(r"^(?:[0-9]+ +)?openat2\(", trace, re.MULTILINE))
 
 
 def traced(options: list[str], code: str, site: Path) -> str:

@@ -617,7 +617,7 @@ def test_no_descriptor_is_left(site: Path, wrapper: Any) -> None:
     play(2 * len(LEAKY))
     before = len(os.listdir("/dev/fd"))
     play(1000)
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(os.listdir("/dev/fd")) <= before  # fewer: a cache that was full of open ones
 
 
 def test_a_file_that_others_read_is_not_given_away(site: Path) -> None:
