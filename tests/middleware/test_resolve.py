@@ -1,20 +1,34 @@
-"""URL path -> file: what is refused unseen, and what an existing site gives."""
+"""URL path -> file: what is refused unseen, and what an existing site gives.
+
+Links and everything else that a tree may hold: test_path_model.py.
+"""
 
 from __future__ import annotations
 
+import ntpath
 import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from middleware.resolve import Directory, File, judge, resolve
+from middleware.resolve import Directory, File, judge, resolve, servable
 
 
 @pytest.mark.parametrize(
     ("path", "parts", "directory"),
     [
+        ("/%252e%252e%c0%af", ("%252e%252e%c0%af",), False),
+        ("/sub/_headers", ("sub", "_headers"), False),
+        ("/_headersX", ("_headersX",), False),
+        ("/_headers/x", ("_headers", "x"), False),  # the file of that name has nothing below it
+        ("/headers", ("headers",), False),
+        (
+            "/\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb.png",
+            ("\U0001f468\u200d\U0001f4bb.png",),
+            False,
+        ),
         ("", (), False),
         ("/", (), True),
         ("/a.txt", ("a.txt",), False),
@@ -61,6 +75,35 @@ REFUSED = [
     "/sub/.htpasswd",
     "/sub/.well-known/x",
     "/.well-known/.hidden",
+    "/.ENV",
+    "/.Well-Known/x",
+    "/..;/x",
+    "/..namedfork/rsrc",
+    "/\xe2\x80\x8c.env",  # file systems without regard to case leave out U+200C
+    "/.\xe2\x80\x8c/",
+    "/sub/\xc2\xad.htpasswd",
+    "/\xe2\x80\x8d",
+    "//host/share/x",
+    "/C:",
+    "/c:/",
+    "/\xc0\xae\xc0\xae/x",  # overlong dots
+    "/\xe0\x80\xaf",
+    "/\xf0\x80\x80\xaf",
+    "/\xf4\x90\x80\x80",  # beyond Unicode
+    "/\xed\xb3\xbf",
+    "/_headers",
+    "/_redirects",
+    "/_HEADERS",
+    "/_Redirects",
+    "/_headers/",
+    "/_headers.gz",
+    "/_redirects.br",
+    "/_HEADERS.Zst",
+    "/_headers.html",
+    "/_redirects~",
+    "/_headers.br.bak",
+    "/_header\xc5\xbf",  # the long s is an s to file systems without regard to case
+    "/_re\xc2\xaddirects",
     "/" + "a/" * 3000,
 ]
 
@@ -75,26 +118,70 @@ def test_what_is_refused_costs_no_system_call(path: str, monkeypatch: pytest.Mon
     def touched(*args: object) -> None:
         raise AssertionError(f"the file system was asked for {args}")
 
-    monkeypatch.setattr("middleware.resolve.open_beneath", touched)
-    assert resolve("/nowhere", path) is None
+    monkeypatch.setattr("middleware.beneath._way", touched)
+    assert resolve("/", path) is None
+
+
+@pytest.mark.parametrize("path", ["/.env", "/sub/.htpasswd", "/.git/config", "/.well-known/.x"])
+def test_dotfiles_on_request(path: str) -> None:
+    assert judge(path, dotfiles=True) == (tuple(path[1:].split("/")), False)
+
+
+@pytest.mark.parametrize("path", ["/.", "/..", "/../x", "/x/./y", "/_headers", "/\xe2\x80\x8c.."])
+def test_some_are_refused_with_dotfiles_too(path: str) -> None:
+    assert judge(path, dotfiles=True) is None
+
+
+def test_a_long_name_is_left_to_the_file_system() -> None:
+    assert judge("/" + "n" * 300) == (("n" * 300,), False)
+    assert judge("/" + "n/" * 2047) is not None
+    assert judge("/" + "n/" * 2048) is None
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "NUL", "nul.txt", "CON.txt.html", "CON  ", "CON . txt", "COM1", "COM\u00b9", "LPT\u00b3.x",
-        "CONIN$", "a.txt.", "a.txt ", "a.txt::$DATA", "C:x", "SECRET~1.TXT", "a?b", "a*", "a<b",
+        "NUL", "nul.txt", "nUl.tar.gz", "CON.txt.html", "CON  ", "CON . txt", "PRN", "aux.h",
+        "COM1", "COM\u00b9", "COM\u00b2 .a", "LPT0", "LPT\u00b3.x", "CONIN$", "CONOUT$.x", "clock$",
+        "a.", "a. .", "a.txt.", "a.txt ", "..", "...", "SECRET~1.TXT", "SE4F2A~1",
+        "a.txt::$DATA", "index.html:", "a:stream", "C:x", "c:",
+        "a?b", "a*", "a<b", "a>b", "a|b", 'a"b',
     ],
 )  # fmt: skip
 def test_windows_names(name: str) -> None:
-    path = "/b/" + name.encode().decode("latin-1")
-    assert judge(path, windows=True) is None
-    assert judge(path, windows=False) is not None
+    for path in (f"/b/{name}", f"/{name}/b"):
+        path = path.encode().decode("latin-1")
+        assert judge(path, windows=True) is None
+        if name not in ("..", "...", "c:"):  # elsewhere they are served if they are there
+            assert judge(path, windows=False) is not None
+
+
+IS_RESERVED = getattr(ntpath, "isreserved", None)
+
+
+@pytest.mark.skipif(IS_RESERVED is None, reason="Python 3.13 knows them")
+@given(
+    st.text(st.sampled_from("aAcCnNoOuUlLxXpPmMtT1230\u00b9$:. *~"), min_size=1)
+    | st.builds(
+        "".join,
+        st.tuples(
+            st.sampled_from(["CON", "nul", "Prn", "aux", "COM1", "lpt9", "com\u00b3", "CONIN$"]),
+            st.text(" .ax", max_size=4),
+        ),
+    )
+)
+def test_what_python_takes_for_reserved_is_refused(name: str) -> None:
+    assert IS_RESERVED is not None
+    if IS_RESERVED(name):
+        assert not servable((name,), windows=True)
 
 
 @pytest.mark.parametrize("name", ["console.txt", "COM10", "nul-1.txt", "auxiliary", "a.b.c", "com"])
 def test_names_windows_does_not_mind(name: str) -> None:
     assert judge("/" + name, windows=True) == ((name,), False)
+
+
+NAMES = [".env", ".well-known", "_headers", "NUL", "a.", "c:", "x:y", "\u200c.a", "a~1", "\udcff"]
 
 
 def content(root: Path, path: str, **options: object) -> str | bytes | None:
@@ -143,49 +230,45 @@ def test_a_directory_called_index_is_no_page(site: Path) -> None:
     assert content(site, "/bare/index.html") is None
 
 
-PIECES = [
-    "", ".", "..", "a.txt", "sub", "bare", "b.txt", "index.html", ".env", ".git", "config",
-    "in", "out", "up", "loop", "abs", "chain", "dir", "missing", "root", "outside.txt",
-]  # fmt: skip
+class TestServable:
+    """The same rules for names that the file system gives, which listings show."""
 
+    def test_the_root_itself(self) -> None:
+        assert servable(())
 
-@given(st.lists(st.sampled_from(PIECES), max_size=5), st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_equals_the_real_path(site: Path, pieces: list[str], slash: bool) -> None:
-    """The model asks the operating system where the path ends, and looks whether that is inside."""
-    links = {
-        "in": "bare/b.txt",
-        "out": "../outside.txt",
-        "up": "..",
-        "loop": "loop",
-        "abs": str(site / "sub"),
-        "chain": "dir/b.txt",
-        "dir": "sub/../bare",
-    }
-    for name, target in links.items():
-        if not (site / name).is_symlink():
-            (site / name).symlink_to(target)
-    path = "/" + "/".join(pieces) + ("/" if slash and pieces else "")
+    @pytest.mark.parametrize("name", ["", "a/b", "/", "\udcff", "a\0", ".", "..", "\\"])
+    def test_what_no_url_names(self, name: str) -> None:
+        assert not servable((name,), dotfiles=True, windows=False)
+        assert not servable(("a", name, "b"), dotfiles=True, windows=False)
 
-    def expected() -> str | bytes | None:
-        names = path[1:].split("/")
-        at_end = names[-1] == ""
-        if at_end:
-            names.pop()
-        if any(name in ("", ".", "..") or name.startswith(".") for name in names):
-            return None
+    @given(
+        st.lists(st.text(max_size=12) | st.sampled_from(NAMES), max_size=4),
+        st.booleans(),
+        st.booleans(),
+    )
+    def test_agrees_with_judge(self, parts: list[str], dotfiles: bool, windows: bool) -> None:
+        """A name that is shown can be asked for, and one that is not cannot."""
+        shown = servable(parts, dotfiles=dotfiles, windows=windows)
+        try:
+            path = "".join("/" + part for part in parts).encode().decode("latin-1")
+        except UnicodeEncodeError:
+            assert not shown
+            return
+        found = judge(path, dotfiles=dotfiles, windows=windows)
+        if shown:
+            assert found == (tuple(parts), False)
+        elif not any("/" in part or part == "" for part in parts):
+            assert found is None
 
-        def served(*parts: str) -> bytes | None:
-            try:
-                real = Path(os.path.realpath(site.joinpath(*parts), strict=True))
-            except OSError:
-                return None
-            inside = real.is_relative_to(site) and real.is_file()
-            return real.read_bytes() if inside else None
-
-        page = served(*names, "index.html")
-        if at_end:
-            return page
-        return served(*names) or ("directory" if page else None)
-
-    assert content(site, path) == expected()
+    @given(
+        st.sampled_from([".env", "_headers", "_redirects.gz"]),
+        st.lists(st.tuples(st.integers(0, 12), st.sampled_from("\u00ad\u200b\u200d\ufe0f\ufeff"))),
+    )
+    def test_no_spelling_that_a_file_system_equates(
+        self, name: str, ignored: list[tuple[int, str]]
+    ) -> None:
+        """ext4's casefold and HFS+ find the file under all of these."""
+        spelt = name.swapcase()
+        for position, character in ignored:
+            spelt = spelt[:position] + character + spelt[position:]
+        assert not servable((spelt,), windows=False)
