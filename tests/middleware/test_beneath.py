@@ -357,6 +357,13 @@ class TestNamedTrees:
         root = Root(site, symlink_roots=[shared.parent / "alias"])
         assert read(root, "real.js") == read(root, "alias.js") == read(root, "climb.js") == b"x"
 
+    def test_a_link_may_climb_far(self, site: Path, shared: Path) -> None:
+        link(site, "sub/x.js", "../../shared/lib/../x.js")
+        link(site, "sub/home", f"../../../{site.parent.name}/root/a.txt")
+        root = Root(site / "sub", symlink_roots=[shared, site])
+        assert read(root, "x.js") == b"x"
+        assert read(root, "home") == b"0123456789" * 10
+
     def test_the_root_may_lie_in_one(self, site: Path, shared: Path) -> None:
         link(site, "out", "../outside.txt")
         link(site, "x.js", shared / "x.js")
