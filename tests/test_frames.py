@@ -46,8 +46,8 @@ OTHER_TARGET: Final = 31
 ALL_OTHER: Final = 39
 # One whose answer the application promised to stay true (docs/finished-answers.md): with what is
 # sent in memory, and with a file behind its head.
-FINISHED: Final = 11
-FINISHED_FILE: Final = 15
+FINISHED: Final = 8
+FINISHED_FILE: Final = 12
 
 
 def frames(call: Callable[[], object]) -> list[str]:
