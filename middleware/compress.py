@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from queue import SimpleQueue
@@ -213,19 +214,22 @@ class _Run:
             names = {entry.name for entry in entries}
             for entry in entries:
                 parts = (*parents, _as_in_urls(entry.name))
-                if not self._is_served(parts, entry):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((parts, entry.path))
-                elif not self._is_sibling(parts, names):
-                    self._consider(parts, entry)
+                try:
+                    if not self._is_served(parts, entry):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((parts, entry.path))
+                    elif not self._is_sibling(parts, names):
+                        self._consider(parts, entry)
+                except OSError as error:
+                    self.report.fail("/".join(parts), error)
 
     def _is_served(self, parts: tuple[str, ...], entry: os.DirEntry[str]) -> bool:
         if not servable(parts):
             reason = "hidden, or with names that are never served"
         elif _matches(parts, self.exclude):
             reason = "excluded"
-        elif entry.is_symlink() and entry.is_dir():
+        elif entry.is_symlink() and os.path.isdir(entry.path):  # entry.is_dir() fails on a loop
             reason = "links to folders"
         else:
             return True
@@ -245,11 +249,7 @@ class _Run:
         if not compressible(parts[-1]):
             self.report.left_out["of a type that is not compressed"] += 1
             return
-        try:
-            source = self._source(parts, entry)
-        except OSError as error:
-            self.report.fail("/".join(parts), error)
-            return
+        source = self._source(parts, entry)
         if source is None:
             return
         self.report.files += 1
@@ -309,15 +309,16 @@ class _Run:
         self.tasks.sort(key=lambda task: (-task.source.size, task.source.file))
         total = sum(task.source.size for task in self.tasks)
         so_far = 0
-        made = self._in_threads(min(workers, len(self.tasks)))
-        for reached, done in enumerate(made, start=1):
-            so_far += done.task.source.size
-            progress(so_far, total)
-            if not self._note(done):
-                self.report.left_out["not reached"] = len(self.tasks) - reached
-                break
+        # Closed here, not when it is collected: the threads end before this returns or raises.
+        with closing(self._in_threads(min(workers, len(self.tasks)))) as made:
+            for reached, done in enumerate(made, start=1):
+                so_far += done.task.source.size
+                progress(so_far, total)
+                if not self._note(done):
+                    self.report.left_out["not reached"] = len(self.tasks) - reached
+                    break
 
-    def _in_threads(self, workers: int) -> Iterator[_Done]:
+    def _in_threads(self, workers: int) -> Generator[_Done, None, None]:
         """What became of each task, as they end; the encoders run beside each other."""
         waiting = deque(self.tasks)
         results: SimpleQueue[_Done] = SimpleQueue()
@@ -480,7 +481,7 @@ def _give(path: str, owner: tuple[int, int]) -> None:
     if hasattr(os, "chown"):
         try:
             os.chown(path, *owner)
-        except PermissionError:
+        except OSError:  # also EINVAL, for an owner that a container does not know
             pass
 
 
