@@ -52,11 +52,15 @@ from benchmarks.report import (
 from benchmarks.runner import in_turn
 from benchmarks.servers import HOST, ROOT, SERVERS, Server, StartError, choose, running
 from benchmarks.static.__main__ import plan
+from benchmarks.static.features import examine, table
+from benchmarks.static.features import write_docs as write_features
+from benchmarks.static.probes import ROWS, YES, byteranges, no
 from benchmarks.static.report import GOALS, goals_table, section
 from benchmarks.static.report import terminal as static_terminal
 from benchmarks.static.servers import SERVERS as STATIC_SERVERS
 from benchmarks.static.site import Site, make_site, make_tree, tree_body, tree_path, tree_sample
 from benchmarks.static.syscalls import parse_summary
+from benchmarks.static.systems import SYSTEMS, System
 from benchmarks.static.workloads import workloads as static_workloads
 from benchmarks.workloads import WORKLOADS, Workload
 from wsgiserver.workers import WORKER_MODELS
@@ -869,14 +873,91 @@ def test_a_server_of_files_that_nobody_knows_is_named_in_one_line() -> None:
     assert "no server is called 'apache'; there are all, nginx" in result.stderr
 
 
-def test_no_feature_is_claimed_in_vain(tmp_path: Path) -> None:
-    """Every row of the comparison in docs/static.md is true of this server, asked on the wire."""
-    from benchmarks.static import features
+# --- the features of servers of files -------------------------------------------------------------
 
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    root = features.make_tree(tmp_path)
-    with features.serving(features.SYSTEMS[0], root, scratch) as port:
-        client = features.Client(port, root)
-        failed = [label for label, probe in features.ROWS if not probe(client)]
-    assert failed == []
+
+def test_no_feature_is_claimed_in_vain() -> None:
+    """Every row of the comparison in docs/static.md is true of this server, asked on the wire."""
+    project = SYSTEMS[0]
+    assert project.name == "wsgiserver"
+    assert not project.without
+    assert {name: verdict for name, verdict in examine(project).items() if verdict != YES} == {}
+
+
+@needs_nginx
+def test_a_lack_is_told_with_what_came_instead() -> None:
+    names = {"`gzip` sibling": "yes", "stale sibling not served": "no", "`_headers`": "–"}
+    rows = [row for row in ROWS if row.name in names]
+    column = examine(next(system for system in SYSTEMS if system.name == "nginx"), rows)
+    assert {name: verdict.word for name, verdict in column.items()} == names
+    assert column["stale sibling not served"].instead == "the old sibling"
+
+
+def test_every_system_is_asked_about_known_rows() -> None:
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    for system in SYSTEMS:
+        assert system.without <= set(names), system.name
+
+
+def test_a_server_that_only_greets_has_no_feature_but_what_it_does_not_do() -> None:
+    greeter = System("own", {"site": WSGIREF}, "")
+    words = {name: verdict.word for name, verdict in examine(greeter).items()}
+    assert {name for name, word in words.items() if word == "yes"} <= {
+        "no redirect to another host by `//`",
+        "HEAD has the fields of GET",
+    }
+    assert words["several ranges: correct multipart"] == "–"
+    assert words["page of a single-page application, for navigations only"] == "–"
+    assert words["dotfile hidden"] == words["own 404.html"] == "no"
+
+
+PART = b"Content-Type: text/plain\r\nContent-Range: bytes 0-1/10000\r\n\r\nab"
+WHOLE = b"--x\r\n" + PART + b"\r\n--x--\r\n"
+
+
+def test_parts_are_read_strictly() -> None:
+    assert byteranges(WHOLE, "x") == [(0, 1, b"ab")]
+    assert byteranges(WHOLE.replace(b"--x--", b"--x\r\n" + PART + b"\r\n--x--"), "x") == (
+        [(0, 1, b"ab")] * 2
+    )
+    assert byteranges(WHOLE.replace(b"\r\n", b"\n"), "x") == []
+    assert byteranges(WHOLE.removesuffix(b"--\r\n"), "x") == []
+    assert byteranges(b"preamble" + WHOLE, "x") == []
+    assert byteranges(WHOLE.replace(b"--x\r\n", b"--xContent\r\n"), "x") == []
+
+
+def test_equal_footnotes_are_told_once() -> None:
+    text = table(
+        {"ours": {"a": YES, "b": YES}, "theirs": {"a": no("416"), "b": no("416")}}, ["theirs 1.0"]
+    )
+    assert text.splitlines()[2:] == [
+        "| a | yes | no <sup>1</sup> |",
+        "| b | yes | no <sup>1</sup> |",
+        "",
+        "What came instead:",
+        "",
+        "1. 416",
+        "",
+        "- theirs 1.0",
+    ]
+
+
+def test_the_table_takes_its_place_in_the_page_and_no_other(tmp_path: Path) -> None:
+    page = tmp_path / "static.md"
+    write_features("first", page)
+    page.write_text(f"# Title\n\n{page.read_text()}\nThe end.\n")
+    write_features("second", page)
+    block = "<!-- features:begin -->\nsecond\n<!-- features:end -->"
+    assert page.read_text() == f"# Title\n\n{block}\n\nThe end.\n"
+    page.write_text("no marks\n")
+    with pytest.raises(ValueError, match="has no place for the table; write <!-- features:begin"):
+        write_features("third", page)
+    assert page.read_text() == "no marks\n"
+
+
+def test_a_system_that_nobody_knows_is_named_in_one_line() -> None:
+    command = [sys.executable, "-m", "benchmarks.static.features", "--systems", "apache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "no system is called 'apache'; there are wsgiserver, nginx" in result.stderr
