@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from middleware.body import ONE_BLOCK, Block, Parts, SharedSlice, positional, stream
+from middleware.caching import POLICY_FIELDS
 from middleware.conditional import evaluate, range_applies
 from middleware.multipart import Multipart, part_cost
 from middleware.page import Headers, Page, Variant
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NOT_FOUND: Final = "404 Not Found"
-_POLICY: Final = frozenset({"cache-control", "expires"})
-_NOT_OF_A_SUBSTITUTE: Final = _POLICY | {
+_NOT_OF_A_SUBSTITUTE: Final = POLICY_FIELDS | {
     "accept-ranges",
     "content-length",
     "etag",
@@ -127,7 +127,7 @@ class Request:
     ) -> Iterable[bytes]:
         """Answer that the request cannot be met, with the file's headers but for its policy: one
         client's bad request, kept by a cache, would be the answer to everybody's good one."""
-        kept = [pair for pair in variant.not_modified if pair[0].lower() not in _POLICY]
+        kept = [pair for pair in variant.not_modified if pair[0].lower() not in POLICY_FIELDS]
         return self.text(status, line, [*(headers or []), *kept, _NO_STORE])
 
     def _range(self, variant: Variant, value: str) -> Iterable[bytes]:

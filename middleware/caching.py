@@ -18,6 +18,20 @@ from middleware.media import content_type
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"  # RFC 8246; a year, as RFC 9111 advises
 REVALIDATE: Final = "no-cache"
+POLICY_FIELDS: Final = frozenset(
+    {
+        "cache-control",
+        "expires",
+        "pragma",
+        # What some caches obey in its place (RFC 9213).
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "netlify-cdn-cache-control",
+        "surrogate-control",
+        "vercel-cdn-cache-control",
+    }
+)
+"""The fields that tell caches what to keep, in lower case."""
 HASHED_NAME: Final = r"\.[0-9a-f]{12,64}\.[^/]+\Z"
 """What Django's ManifestStaticFilesStorage and webpack make of a name: `site.55e7cbb9ba48.css`."""
 

@@ -3,7 +3,8 @@
 Beside `site.css` are put `site.css.br`, `site.css.zst` and `site.css.gz`, which a server can send
 to clients that accept these codings, without work of its own. What is written depends on the
 content alone; mode and time of change are those of the file, so that a second run knows what is
-up to date. Nothing but such siblings is ever written or removed.
+up to date. Nothing but such siblings is ever written or
+removed, and what only has such a name is left, unless that is asked for.
 """
 
 from __future__ import annotations
@@ -285,6 +286,9 @@ class _Run:
             return
         if there and not self.force and self._is_up_to_date(source, coding):
             self.report.kept += 1
+        elif there and not self.force and not _looks_made_here(source.file, coding):
+            problem = "in the way, and not made by this command; --force replaces it"
+            self.report.fail(path, FileExistsError(errno.EEXIST, problem))
         elif there or source.size >= self.min_size:
             self.tasks.append(_Task(source, coding))
 
@@ -425,6 +429,22 @@ class _Run:
         except FileNotFoundError:
             return False
         return True
+
+
+def _looks_made_here(file: str, coding: str) -> bool:
+    """Whether a sibling begins as this command writes it, so that it may be replaced or removed.
+
+    A rotated log or an archive that only has such a name must stay: what the programs gzip and zstd
+    write holds a name or a time (RFC 1952 2.3), or a checksum (RFC 8878 3.1.1.1). Brotli has no
+    header, and no archives.
+    """
+    with open(os.open(file + SUFFIXES[coding], _READ_FLAGS), "rb") as sibling:
+        head = sibling.read(8)
+    if coding == "gzip":
+        return head == b"\x1f\x8b\x08" + bytes(5)
+    if coding == "zstd":
+        return head[:4] == b"\x28\xb5\x2f\xfd" and not head[4] & 0b100
+    return True
 
 
 def _as_in_urls(name: str) -> str:

@@ -328,12 +328,13 @@ def signature(
 def _validators(content: Content, file: OpenFile, coding: str) -> Validators:
     """From integers alone, so neither rounding nor a time zone can change them.
 
-    A time of 0 or 1 s is what reproducible builds give every file: it tells nothing, so the tag is
-    made of the content. A time in the future must not be sent (RFC 9110 8.8.2.1): now stands for
-    it. A file that may still be written to within the clock's tick has a weak tag (8.8.1).
+    A time of 0 or 1 s is what reproducible builds give every file: it tells nothing, and neither
+    does one before 1970, so the tag is made of the content. A time in the future must not be sent
+    (RFC 9110 8.8.2.1): now stands for it. A file that may still be written to within the clock's
+    tick has a weak tag (8.8.1).
     """
     seconds = file.mtime_ns // 1_000_000_000
-    if seconds in (0, 1):
+    if seconds <= 1:
         return _for_coding(Validators(_content_tag(content)), coding)
     etag = f'"{file.mtime_ns:x}-{file.size:x}-{file.inode:x}"'
     if is_young(file.mtime_ns):  # not the tag that the file has later, which would match it weakly

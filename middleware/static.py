@@ -7,6 +7,7 @@ stands in for a missing one, the application behind. Each of them lives in a mod
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -20,7 +21,14 @@ from middleware import listing as listings
 from middleware import pages
 from middleware.answer import NOT_FOUND, Request
 from middleware.beneath import Root
-from middleware.caching import HASHED_NAME, REVALIDATE, CacheControl, CachePolicy, Immutable
+from middleware.caching import (
+    HASHED_NAME,
+    POLICY_FIELDS,
+    REVALIDATE,
+    CacheControl,
+    CachePolicy,
+    Immutable,
+)
 from middleware.cors import Cors
 from middleware.live_reload import LiveReload
 from middleware.negotiate import accepts_html, prefers_json
@@ -37,9 +45,9 @@ log: Final = logging.getLogger("wsgiserver.static")
 
 _ALLOW: Final = ("Allow", "GET, HEAD, OPTIONS")
 _READING: Final = frozenset({"GET", "HEAD"})
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _TRIES: Final = 4
 _DEEPEST_ERROR_PAGE: Final = 16
-_CACHING: Final = frozenset({"cache-control", "expires"})
 _OF_MADE_PAGES: Final = frozenset({"content-security-policy"})  # theirs fits what is in them
 _NOTHING: Final[frozenset[str]] = frozenset()
 _REASONS: Final = {
@@ -156,6 +164,8 @@ class StaticFiles:
             if answer is None and self._app is None:
                 answer = self._missing(request, path or "/")
         except OSError as error:
+            if error.errno in _NO_DESCRIPTORS:
+                self._site.clear()  # the files that are kept open are the first to give way
             return _unavailable(request, error)
         if answer is not None:
             return answer
@@ -352,6 +362,8 @@ class StaticFiles:
         answer = self._live.answer(path, request.environ)
         if answer is None:
             return None
+        if request.method not in _READING:
+            return self._other_method(request, path)
         status, headers, data = answer
         return request.send(status, [*headers, ("Content-Length", str(len(data)))], data)
 
@@ -387,7 +399,7 @@ class StaticFiles:
         headers = _one_vary(headers)
         if self._files is not None and self._files.headers:
             if self._live is not None:
-                without |= _CACHING
+                without |= POLICY_FIELDS
             headers = self._files.headers.apply(url, headers, without)
         return headers
 

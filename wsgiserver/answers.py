@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Answers that are remembered, and how many bytes each may have besides its head. Both together
 # bound the memory to 32 MiB.
 _MOST: Final = 512
+# Of these, answers with a file; each holds a descriptor.
+_MOST_FILES: Final = 32
 LONGEST_BODY: Final = 65536
 
 
@@ -86,11 +88,27 @@ class Answers(dict[bytes, Answer]):
         self.pop(head, None)
         self[head] = answer
         try:
-            while oldest := next(iter(self.items()), None):
-                if len(self) <= _MOST and oldest[1].fresh_until > now:
-                    return
-                self.pop(oldest[0], None)
-        except RuntimeError:
+            if answer.file is not None:
+                self._bound_files()
+            while len(self) > _MOST:
+                self.pop(next(iter(self)), None)
+            self.drop_stale(now)
+        except (RuntimeError, StopIteration):
             # Threads share this without a lock, since the stop clears it from within a signal
             # handler. Another one changed it in this moment; whoever is the next tidies up.
             pass
+
+    def drop_stale(self, now: float) -> None:
+        """Let go of the oldest as far as they are not fresh any more, and of their files.
+
+        :raises RuntimeError: another thread changed the table in this moment.
+        """
+        while oldest := next(iter(self.items()), None):
+            if oldest[1].fresh_until > now:
+                return
+            self.pop(oldest[0], None)
+
+    def _bound_files(self) -> None:
+        with_file = [head for head, answer in self.items() if answer.file is not None]
+        for head in with_file[:-_MOST_FILES]:
+            self.pop(head, None)

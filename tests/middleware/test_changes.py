@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.util import FileWrapper
 
@@ -362,3 +363,21 @@ def test_a_file_too_large_to_hash_has_no_tag(site: Path, ask: Ask) -> None:
     assert reply.status == 200
     assert {"ETag", "Last-Modified"}.isdisjoint(reply.headers)
     assert ask(StaticFiles(site), "/huge.bin", HTTP_RANGE="bytes=0-1").body == b"\0\0"
+
+
+@pytest.mark.parametrize("year", [-1200, 1, 1901, 1969])
+def test_times_long_ago(site: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, year: int) -> None:
+    """Not every file system can hold them; some can, and a date before year 1 cannot be sent."""
+    seconds = int((year - 1970) * 365.2425 * 86400)
+    fstat = os.fstat
+
+    def old(fd: int) -> Any:
+        status = fstat(fd)
+        changed = {"st_mtime_ns": seconds * 10**9}
+        names = ("st_mode", "st_dev", "st_ino", "st_size", "st_ctime_ns", "st_mtime_ns")
+        return SimpleNamespace(**{name: getattr(status, name) for name in names} | changed)
+
+    monkeypatch.setattr("os.fstat", old)
+    reply = ask(StaticFiles(site), "/a.txt")
+    assert reply.status == 200 and "Last-Modified" not in reply.headers
+    assert ask(StaticFiles(site), "/a.txt", HTTP_IF_NONE_MATCH=reply.headers["ETag"]).status == 304

@@ -133,6 +133,29 @@ def test_an_orphan_is_told_and_left(root: Path) -> None:
     assert (root / "gone.css.gz").read_bytes() == b"perhaps somebody's own"
 
 
+@pytest.mark.parametrize("size", [6, 6000])
+def test_an_archive_with_such_a_name_stays(root: Path, size: int) -> None:
+    """A rotated log beside the log of now: told, and left; --force replaces it."""
+    (root / "log.txt").write_bytes(b"now\n" * (size // 4))
+    archive = root / "log.txt.gz"
+    archive.write_bytes(gzip.compress(b"what was logged before\n" * 100))  # with its time
+    kept = archive.read_bytes()
+    result = run(str(root), "--coding", "gzip")
+    assert result.returncode == 1
+    assert "log.txt.gz: in the way, and not made by this command" in result.stderr
+    assert archive.read_bytes() == kept
+    assert run(str(root), "--coding", "gzip", "--force").returncode == 0
+    assert archive.exists() is (size > 200)
+
+
+@pytest.mark.parametrize("coding", codings.available())
+def test_its_own_are_known(root: Path, coding: str) -> None:
+    compress_tree(str(root), codings=[coding])
+    (root / "css/site.css").write_bytes(TEXT * 3)
+    report = compress_tree(str(root), codings=[coding])
+    assert not report.failures and report.made[coding].count == 1
+
+
 def test_links_out_of_the_tree_are_left(root: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -354,3 +354,19 @@ def test_an_answer_holds_no_longer_than_what_it_is_made_of(site: Path, clock: li
         {"REQUEST_METHOD": "GET", "PATH_INFO": "/a.txt"}, lambda *args: lambda data: None
     )
     assert body.fresh_until == 0.0
+
+
+def test_no_policy_of_any_cache_on_what_is_no_file(site: Path, ask: Ask) -> None:
+    """A cache that obeys a field of its own (RFC 9213) must not keep a 404 or 416 for a year."""
+    year = "public, max-age=31536000"
+    fields = ["CDN-Cache-Control", "Surrogate-Control", "Cache-Control"]
+    (site / "_headers").write_text("/*\n" + "".join(f"  {name}: {year}\n" for name in fields))
+    app = StaticFiles(site)
+    assert all(ask(app, "/a.txt").headers[name] == year for name in fields)
+    for reply in (
+        ask(app, "/missing"),
+        ask(app, "/a.txt", HTTP_RANGE="bytes=999-"),
+        ask(app, "/a.txt", HTTP_IF_MATCH='"x"'),
+    ):
+        assert reply.status in (404, 412, 416)
+        assert year not in reply.headers.values()

@@ -100,6 +100,16 @@ def test_head_equals_get_without_the_body(
             assert int(get.headers["Content-Length"]) == len(get.body)
 
 
+@pytest.mark.parametrize("name", ["client.js", "events", "nothing"])
+def test_head_equals_get_for_live_reload_too(site: Path, ask: Ask, name: str) -> None:
+    """The `ask` fixture refuses an application that begins two answers."""
+    app = StaticFiles(site, live_reload=True)
+    get, head = ask(app, f"/.live-reload/{name}"), ask(app, f"/.live-reload/{name}", "HEAD")
+    assert get.status == (404 if name == "nothing" else 200)
+    assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+    assert ask(app, f"/.live-reload/{name}", "POST").status == (404 if name == "nothing" else 405)
+
+
 def test_index_and_redirect(site: Path, ask: Ask) -> None:
     app = StaticFiles(site)
     assert ask(app, "/").body == (site / "index.html").read_bytes()
@@ -646,7 +656,7 @@ def test_threads_get_whole_answers(site: Path) -> None:
     stop = threading.Event()
 
     def change() -> None:
-        for i in range(50):
+        for i in range(25):
             for name in ("one.txt", "two.txt"):
                 new = site / f"{name}.new"
                 new.write_bytes(b"%d" % (i % 10) * sizes[i % 2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -414,3 +415,19 @@ def test_files_that_are_replaced_do_not_stay_open(site: Site) -> None:
             until(lambda: wire.get("/replaced.bin").body, {new}.__contains__)
         wire.get("/replaced.bin?another")
         assert settled(site.pid, before) <= before
+
+
+@pytest.mark.parametrize("model", ["epoll", "threadpool"])
+def test_many_large_files_with_few_descriptors(model: str, tmp_path: Path) -> None:
+    """More files than descriptors, each asked for once; and nothing deleted stays open for long."""
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(400):
+        write(root / f"{number}.bin", b"x" * 66_000)
+    with Command("-k", model, "--documents-root", str(root), dev=False) as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        with server.connect() as wire:
+            for number in range(400):
+                assert wire.get(f"/{number}.bin").status == 200, number
+        held = Path(f"/proc/{server.process.pid}/fd")
+        until(lambda: len(list(held.iterdir())), lambda count: count < 160)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
@@ -187,6 +188,9 @@ class Readiness(Worker):
     def _sweep(self) -> None:
         """Look at the connections whose buckets are due; start accepting again if there is room."""
         now = monotonic()
+        if self.context.answers:
+            with suppress(RuntimeError):  # a thread of a pool remembers one at this moment
+                self.context.answers.drop_stale(now)
         tick = int(now / _TICK)
         due = [at for at in self._wheel if at <= tick]
         self._swept = tick
