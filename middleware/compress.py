@@ -440,10 +440,12 @@ def _looks_made_here(file: str, coding: str) -> bool:
     """
     with open(os.open(file + SUFFIXES[coding], _READ_FLAGS), "rb") as sibling:
         head = sibling.read(8)
+    if not head:
+        return True  # what a crash of the machine may leave; nothing is lost
     if coding == "gzip":
         return head == b"\x1f\x8b\x08" + bytes(5)
     if coding == "zstd":
-        return head[:4] == b"\x28\xb5\x2f\xfd" and not head[4] & 0b100
+        return len(head) > 4 and head[:4] == b"\x28\xb5\x2f\xfd" and not head[4] & 0b100
     return True
 
 

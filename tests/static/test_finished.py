@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import pytest
 
 from tests.serving import Command
 from tests.static.ground import OLD
-from tests.support.wire import Reply, Wire, request
+from tests.support.wire import TIMEOUT, Reply, Wire, request
 from wsgiserver.config import WORKER_MODELS
 
 MODELS: Final = [model for model in WORKER_MODELS if model not in ("process",)]
@@ -58,16 +59,16 @@ def undated(reply: Reply) -> tuple[object, ...]:
     return reply.status, fields, reply.body
 
 
-@pytest.mark.parametrize("target", ["/a.txt", "/big.bin", "/none"])
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_the_same_as_the_first(model: str, root: Path, target: str, method: str) -> None:
+def test_the_same_as_the_first(model: str, root: Path) -> None:
     with Command("-k", model, "--documents-root", str(root)) as server:
-        with server.connect() as wire:
-            replies = [wire.get(target, method=method) for _ in range(3)]
-        with server.connect() as wire:
-            replies.append(wire.get(target, method=method))
-    assert len({repr(undated(reply)) for reply in replies}) == 1
-    assert (replies[0].body == b"") is (method == "HEAD")
+        for target in ("/a.txt", "/big.bin", "/none"):
+            for method in ("GET", "HEAD"):
+                with server.connect() as wire:
+                    replies = [wire.get(target, method=method) for _ in range(3)]
+                with server.connect() as wire:
+                    replies.append(wire.get(target, method=method))
+                assert len({repr(undated(reply)) for reply in replies}) == 1
+                assert (replies[0].body == b"") is (method == "HEAD")
 
 
 def test_the_date_goes_on_and_the_log_has_each(root: Path, tmp_path: Path) -> None:
@@ -159,6 +160,71 @@ def test_a_middleware_in_front_sees_every_request(model: str, root: Path, tmp_pa
     ):
         cookies = [wire.get("/a.txt").get("Set-Cookie") for _ in range(5)]
     assert len(set(cookies)) == 5
+
+
+def test_each_client_has_its_own_line_in_the_log(model: str, root: Path, tmp_path: Path) -> None:
+    """Whose request it was, also when the answer was made for another."""
+    log = tmp_path / "access.log"
+    text = "%(h)s %({REMOTE_PORT}e)s %(s)s %(B)s %(D)s %(r)s"
+    expected = []
+    with Command(
+        "-k",
+        model,
+        *("--documents-root", str(root), "--access-log", str(log), "--access-log-format", text),
+    ) as server:
+        for number in range(6):
+            source = f"127.0.0.{number % 3 + 1}"
+            with Wire(("127.0.0.1", server.port), source=source) as wire:
+                port = wire.sock.getsockname()[1]
+                for target, size in (("/a.txt", 9), ("/big.bin", 300_000)):
+                    assert len(wire.get(target).body) == size
+                    expected.append(f"{source} {port} 200 {size} GET {target} HTTP/1.1")
+    lines = [line.split(" ") for line in log.read_text().splitlines()]
+    assert sorted(" ".join(line[:4] + line[5:]) for line in lines) == sorted(expected)
+    assert all(0 <= int(line[4]) < 5_000_000 for line in lines)
+
+
+def test_a_proxy_s_client_is_the_one_in_the_log(root: Path, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    options = ("--documents-root", str(root), "--forwarded-allow-ips", "127.0.0.1")
+    with Command("-k", "epoll", *options, "--access-log", str(log)) as server:
+        for source in ("127.0.0.1", "127.0.0.2"):  # the second one is not to be believed
+            with Wire(("127.0.0.1", server.port), source=source) as wire:
+                for _ in range(2):
+                    wire.get("/a.txt", "X-Forwarded-For: 192.0.2.9")
+    clients = [line.split(" ")[0] for line in log.read_text().splitlines()]
+    assert clients == ["192.0.2.9", "192.0.2.9", "127.0.0.2", "127.0.0.2"]
+
+
+def test_an_answer_while_the_server_stops_says_close(model: str, root: Path) -> None:
+    """A connection that has not sent anything yet may still ask, once."""
+    with Command("-k", model, "--documents-root", str(root)) as server:
+        with server.connect() as wire:
+            for _ in range(2):
+                assert not wire.get("/a.txt").closes
+        with server.connect() as wire:
+            server.process.send_signal(signal.SIGTERM)
+            server.log.wait_for("finishing what was accepted")
+            reply = wire.get("/a.txt")
+            assert (reply.body, reply.closes) == (b"the first", True)
+            assert wire.ended()
+        assert server.process.wait(TIMEOUT) == 0
+
+
+def test_a_body_is_read_and_not_mistaken(root: Path) -> None:
+    """What looks like a known request is the content of another."""
+    known = request("/a.txt")
+    with Command("-k", "epoll", "--documents-root", str(root)) as server, server.connect() as wire:
+        wire.send(known)
+        assert wire.reply().body == b"the first"
+        for method in ("POST", "GET"):
+            whole = request("/a.txt", method=method, body=known)
+            wire.send(whole[: -len(known)])
+            time.sleep(0.02)
+            wire.send(known)
+            assert wire.reply().status == (405 if method == "POST" else 200)
+        wire.send(known)
+        assert wire.reply().body == b"the first"
 
 
 def test_many_different_heads_are_bounded(root: Path) -> None:
