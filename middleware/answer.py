@@ -150,12 +150,12 @@ class Request:
     def _ranges(self, variant: Variant, parts: Multipart) -> Iterable[bytes]:
         headers = [pair for pair in variant.full if pair[0].lower() != "content-type"]
         headers += [("Content-Type", parts.content_type), ("Content-Length", str(parts.length))]
-        content = variant.content
-        if variant.in_memory:
-            body = Parts(parts, content.data())
+        file = variant.file
+        if file is None:
+            body = Parts(parts, variant.content.data())
         else:
             wrapper = self.environ.get("wsgi.file_wrapper")
-            body = Parts(parts, content.shared() if positional(wrapper) else content.own())
+            body = Parts(parts, file.shared() if positional(wrapper) else file.own())
         try:
             self.start("206 Partial Content", headers)
         except BaseException:
@@ -166,11 +166,11 @@ class Request:
     def _content(
         self, status: str, headers: Headers, variant: Variant, part: Slice
     ) -> Iterable[bytes]:
-        content = variant.content
         if self.method == "HEAD":
             return self.send(status, headers)
-        if variant.in_memory:
-            data = content.data()
+        content = variant.file
+        if content is None:
+            data = variant.content.data()
             if part.length != len(data):
                 data = data[part.start : part.stop]
             return self.send(status, headers, data)

@@ -81,12 +81,7 @@ class Content:
         if self._data is not None:
             return self._data
         with self.own() as file:
-            try:
-                data = read_part(file, 0, self.size)
-            except OSError:
-                if signature_of(os.fstat(file.fd)) != self._signature:
-                    raise Changed from None  # it became shorter
-                raise
+            data = self._read(file)
             # Bytes that were written to meanwhile may be of two states, and are not kept.
             if signature_of(os.fstat(file.fd)) == self._signature:
                 self._data = data
@@ -95,7 +90,15 @@ class Content:
     def everything(self) -> bytes:
         """All of it, however long, and not kept. Raises Changed, OSError."""
         with self.own() as file:
+            return self._read(file)
+
+    def _read(self, file: OpenFile) -> bytes:
+        try:
             return read_part(file, 0, self.size)
+        except OSError:
+            if signature_of(os.fstat(file.fd)) != self._signature:
+                raise Changed from None  # it became shorter
+            raise
 
     def shared(self) -> OpenFile:
         """The file, open, for reading by position; stays open. Raises Changed, OSError."""
@@ -148,30 +151,21 @@ class Made:
         """All of it."""
         return self._data
 
-    def rest(self) -> None:
-        """Nothing is open."""
-
-    def shared(self) -> OpenFile:
-        """Never asked for: this is in memory."""
-        raise NotImplementedError
-
-    own = shared
-
 
 class Variant:
     """One representation of a page (RFC 9110 3.2): the file in one content coding, or in none.
 
     `full`: the headers of a 206, without those of the range; `whole`: those of a 200;
     `not_modified`: those of a 304.
-    `in_memory`: its content is given as bytes, otherwise as an open file.
+    `file`: what is sent from an open file; None where `content.data()` is sent, being short.
     """
 
-    __slots__ = ("content", "full", "in_memory", "not_modified", "size", "validators", "whole")
+    __slots__ = ("content", "file", "full", "not_modified", "size", "validators", "whole")
 
     def __init__(self, content: Content | Made, validators: Validators, full: Headers) -> None:
         self.content = content
         self.size = content.size
-        self.in_memory = isinstance(content, Made) or content.size <= ONE_BLOCK
+        self.file = content if isinstance(content, Content) and content.size > ONE_BLOCK else None
         self.validators = validators
         self.full = full
         self.whole = [*full, ("Content-Length", str(content.size))]
@@ -227,8 +221,8 @@ class Page:
     def rest(self) -> None:
         """Close what is open only because it was looked at: an answer without content, such as
         304, has no use for a file that is small enough to be read at once."""
-        plain = self._variants["identity"]
-        if plain.in_memory:
+        plain = self.plain
+        if plain.file is None and isinstance(plain.content, Content):
             plain.content.rest()
 
     def choose(self, accept_encoding: str | None) -> Variant | None:

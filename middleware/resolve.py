@@ -1,4 +1,4 @@
-"""URL path -> file below the root, or why not.
+"""URL path -> the names that lead to a file below the root, or None.
 
 The path is judged once, as a whole, before the file system hears of it: what is refused here
 costs no system call and is answered like any missing file, so that nobody learns from the answer
@@ -11,10 +11,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
-
-from middleware.beneath import OpenFile, open_beneath
 
 # Control characters (NUL among them) and the backslash are in no sane name; surrogates stand for
 # bytes that are not UTF-8; a lone drive letter means another disk when the site moves to Windows.
@@ -50,21 +47,6 @@ class Path(NamedTuple):
 
     parts: tuple[str, ...]
     directory: bool
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file to serve: open, and `path`, its URL path below the root without a leading slash."""
-
-    file: OpenFile
-    path: str
-
-
-class Directory:
-    """A directory with an index file, asked for without the slash at the end."""
-
-
-_DIRECTORY: Final = Directory()
 
 
 def judge(path: str, *, dotfiles: bool = False, windows: bool = os.name == "nt") -> Path | None:
@@ -118,40 +100,3 @@ def _folded(name: str) -> str:
     if name.isascii():
         return name.lower()
     return _IGNORABLE.sub("", unicodedata.normalize("NFD", name).casefold())
-
-
-def resolve(
-    root: str, path: str, *, index: str | None = "index.html", dotfiles: bool = False
-) -> File | Directory | None:
-    """Open the file that the URL path (as PATH_INFO) names below the directory `root`.
-
-    `index`: the file that answers for a directory, or None. The result's file is open and the
-    caller's to close. None: no such file for the client. OSError other than FileNotFoundError
-    and IsADirectoryError: the system could not say (no descriptors left, I/O error).
-    """
-    judged = judge(path, dotfiles=dotfiles)
-    if judged is None:
-        return None
-    parts = judged.parts
-    if not judged.directory:
-        found = _open(root, parts)
-        if found is not _DIRECTORY:
-            return found
-    page = _open(root, (*parts, index)) if index else None
-    if not isinstance(page, File):
-        # A directory without an index is no page: a redirect to it would only hide what an
-        # application has under that name.
-        return None
-    if judged.directory:
-        return page
-    page.file.close()
-    return _DIRECTORY
-
-
-def _open(root: str, parts: Sequence[str]) -> File | Directory | None:
-    try:
-        return File(open_beneath(root, parts), "/".join(parts))
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError:
-        return _DIRECTORY

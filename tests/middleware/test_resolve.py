@@ -1,19 +1,19 @@
-"""URL path -> file: what is refused unseen, and what an existing site gives.
+"""URL path -> names: what is refused unseen.
 
-Links and everything else that a tree may hold: test_path_model.py.
+What an existing tree gives for the others: test_path_model.py, test_static.py.
 """
 
 from __future__ import annotations
 
 import ntpath
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from middleware.resolve import Directory, File, judge, resolve, servable
+from middleware import StaticFiles
+from middleware.resolve import judge, servable
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,21 @@ def test_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", REFUSED)
-def test_what_is_refused_costs_no_system_call(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_refused_costs_no_system_call(
+    path: str, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = StaticFiles(site, not_found_page=False, site_files=False)
+
     def touched(*args: object) -> None:
         raise AssertionError(f"the file system was asked for {args}")
 
     monkeypatch.setattr("middleware.beneath._way", touched)
-    assert resolve("/", path) is None
+    answered: list[str] = []
+    app(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.url_scheme": "http"},
+        lambda status, headers, exc_info=None: answered.append(status),  # type: ignore[arg-type, return-value]
+    )
+    assert answered == ["404 Not Found"]
 
 
 @pytest.mark.parametrize("path", ["/.env", "/sub/.htpasswd", "/.git/config", "/.well-known/.x"])
@@ -182,52 +191,6 @@ def test_names_windows_does_not_mind(name: str) -> None:
 
 
 NAMES = [".env", ".well-known", "_headers", "NUL", "a.", "c:", "x:y", "\u200c.a", "a~1", "\udcff"]
-
-
-def content(root: Path, path: str, **options: object) -> str | bytes | None:
-    found = resolve(str(root), path, **options)  # type: ignore[arg-type]
-    if not isinstance(found, File):
-        return "directory" if isinstance(found, Directory) else None
-    with found.file as file:
-        return os.read(file.fd, 1 << 20)
-
-
-def test_files_and_directories(site: Path) -> None:
-    home = (site / "index.html").read_bytes()
-    assert content(site, "/a.txt") == b"0123456789" * 10
-    assert content(site, "/") == home
-    assert content(site, "") == "directory"
-    assert content(site, "/index.html") == home
-    assert content(site, "/sub") == "directory"
-    assert content(site, "/sub/") == (site / "sub/index.html").read_bytes()
-    assert content(site, "/bare") is None
-    assert content(site, "/bare/") is None
-    assert content(site, "/a.txt/") is None
-    assert content(site, "/a.txt/x") is None
-    assert content(site, "/missing") is None
-    assert content(site, "/" + "n" * 300) is None
-
-
-def test_options(site: Path) -> None:
-    assert content(site, "/bare/", index="b.txt") == b"b"
-    assert content(site, "/sub/", index=None) is None
-    assert content(site, "/sub", index=None) is None
-    assert content(site, "/.env", dotfiles=True) == (site / ".env").read_bytes()
-    assert content(site, "/..", dotfiles=True) is None
-
-
-def test_path_of_the_file_served(site: Path) -> None:
-    found = resolve(str(site), "/sub/")
-    assert isinstance(found, File)
-    found.file.close()
-    assert found.path == "sub/index.html"
-
-
-def test_a_directory_called_index_is_no_page(site: Path) -> None:
-    (site / "bare" / "index.html").mkdir()
-    assert content(site, "/bare/") is None
-    assert content(site, "/bare") is None
-    assert content(site, "/bare/index.html") is None
 
 
 class TestServable:
