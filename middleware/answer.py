@@ -32,8 +32,8 @@ _NOT_OF_A_SUBSTITUTE: Final = POLICY_FIELDS | {
     "etag",
     "last-modified",
 }
-_NO_CACHE: Final = ("Cache-Control", "no-cache")
-_NO_STORE: Final = ("Cache-Control", "no-store")
+NO_CACHE: Final = ("Cache-Control", "no-cache")
+NO_STORE: Final = ("Cache-Control", "no-store")
 
 
 class Request:
@@ -41,6 +41,7 @@ class Request:
 
     answers_for: the application in whose name it is answered. fresh_until: until when that answer
     holds (monotonic seconds), for servers that send it again (docs/finished-answers.md).
+    policy: what caches are told of answers that are no file's.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Request:
         "extra",
         "fresh_until",
         "method",
+        "policy",
         "start_response",
         "version",
     )
@@ -62,6 +64,7 @@ class Request:
         self.method: str = environ["REQUEST_METHOD"]
         self.answers_for = answers_for
         self.fresh_until = 0.0
+        self.policy = NO_CACHE
         self.extra: Headers = []  # headers that depend on who asks, or how
         self.version: Version | None = None  # of the site, with live reload
         self.exc_info: ExcInfo | None = None  # of the error that the answer is about
@@ -101,6 +104,8 @@ class Request:
         variant = page.choose(environ.get("HTTP_ACCEPT_ENCODING"))
         if variant is None:
             line = "The file cannot be had in a content coding that is accepted."
+            if not page.codings:
+                self.extra = [*self.extra, ("Vary", "Accept-Encoding")]
             return self._refused("406 Not Acceptable", line, page.plain)
         status = evaluate(self.method, environ, variant.validators)
         if status == 304:
@@ -119,7 +124,7 @@ class Request:
         nothing that the client has can be compared with it, and no policy for caches."""
         variant = page.choose(self.environ.get("HTTP_ACCEPT_ENCODING")) or page.plain
         headers = [pair for pair in variant.full if pair[0].lower() not in _NOT_OF_A_SUBSTITUTE]
-        headers += [_NO_CACHE, ("Content-Length", str(variant.size))]
+        headers += [self.policy, ("Content-Length", str(variant.size))]
         return self._content(status, headers, variant, Slice(0, variant.size))
 
     def _refused(
@@ -128,7 +133,7 @@ class Request:
         """Answer that the request cannot be met, with the file's headers but for its policy: one
         client's bad request, kept by a cache, would be the answer to everybody's good one."""
         kept = [pair for pair in variant.not_modified if pair[0].lower() not in POLICY_FIELDS]
-        return self.text(status, line, [*(headers or []), *kept, _NO_STORE])
+        return self.text(status, line, [*(headers or []), *kept, NO_STORE])
 
     def _range(self, variant: Variant, value: str) -> Iterable[bytes]:
         size = variant.size

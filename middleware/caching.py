@@ -41,6 +41,10 @@ Immutable = str | re.Pattern[str] | os.PathLike[str] | Callable[[str], bool] | N
 _FIELD_VALUE: Final = re.compile(r"[\x20-\x7e\t]+")  # RFC 9110 5.5, without obs-text
 
 
+def _unheard(remark: str) -> None:
+    pass
+
+
 class CachePolicy:
     """The value of Cache-Control for a file, by its path below the root (`"css/site.css"`).
 
@@ -51,14 +55,21 @@ class CachePolicy:
         searched for in the path, the path of a manifest (Django's, Vite's or a flat one), or a
         function from path to bool; None for none.
 
+    remark: is told of a manifest that cannot be read any more while files are served.
+
     ValueError: one of them cannot be used; the message says which.
     """
 
     def __init__(
-        self, cache_control: CacheControl = REVALIDATE, immutable: Immutable = HASHED_NAME
+        self,
+        cache_control: CacheControl = REVALIDATE,
+        immutable: Immutable = HASHED_NAME,
+        remark: Callable[[str], None] = _unheard,
     ) -> None:
         self._control = _control(cache_control)
-        self._manifest = Manifest(immutable) if isinstance(immutable, os.PathLike) else None
+        self._manifest = None
+        if isinstance(immutable, os.PathLike):
+            self._manifest = Manifest(immutable, remark)
         self._immutable = self._manifest or _immutable(immutable)
 
     def changed(self) -> bool:
@@ -74,7 +85,11 @@ def _control(given: CacheControl) -> Callable[[str], str | None]:
     if callable(given):
         return lambda path: None if (value := given(path)) is None else _value(value)
     if isinstance(given, Mapping):
-        rules = [(re.compile(translate(glob)), _value(value)) for glob, value in given.items()]
+        # A path below the root begins without a slash; who writes one means the same.
+        rules = [
+            (re.compile(translate(glob.removeprefix("/"))), _value(value))
+            for glob, value in given.items()
+        ]
         return lambda path: next((v for rule, v in rules if rule.match(path)), REVALIDATE)
     if given is None:
         return lambda path: None
@@ -110,8 +125,9 @@ class Manifest:
     ValueError: the file cannot be read, or is none of these.
     """
 
-    def __init__(self, path: os.PathLike[str]) -> None:
+    def __init__(self, path: os.PathLike[str], remark: Callable[[str], None] = _unheard) -> None:
         self._path = os.path.abspath(os.fspath(path))
+        self._remark = remark
         self._seen = self._state()
         self._data: bytes | None = None
         self._names: frozenset[str] = frozenset()
@@ -128,8 +144,10 @@ class Manifest:
         self._seen = state
         try:
             return self._read()
-        except ValueError:
-            return False  # half written: it will change again
+        except ValueError as error:
+            if state is not None or not os.path.exists(self._path):  # else it is being written
+                self._remark(f"{error}; the names read before stay in use")
+            return False
 
     def _state(self) -> tuple[int, int, int] | None:
         """None if it cannot tell a change."""

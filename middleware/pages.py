@@ -1,8 +1,8 @@
-"""The built-in page for a missing file, where the site has no 404.html of its own."""
+"""The built-in pages for what is not there, where the site has none of its own."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 # The colours of every built-in page, declared once, for light and for dark.
 PALETTE: Final = """\
@@ -19,7 +19,7 @@ _BEFORE: Final = """\
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>Page not found</title>
+<title>{title}</title>
 <style>
 """
 _AFTER: Final = """\
@@ -36,12 +36,48 @@ _AFTER: Final = """\
   .soft { color: var(--soft) }
 </style>
 <body>
-  <p class="code" aria-hidden="true">404</p>
-  <h1>There is no page at this address</h1>
-  <p class="soft">It may have moved, or the address may have a typing error.</p>
+  <p class="code" aria-hidden="true">{code}</p>
+  <h1>{line}</h1>
+  <p class="soft">{more}</p>
 </body>
 </html>
 """
 
-# It names nothing of the request: what is never repeated needs no escaping.
-NOT_FOUND: Final = (_BEFORE + PALETTE + _AFTER).encode()
+
+class _Text(NamedTuple):
+    title: str
+    line: str
+    more: str
+
+
+_TEXTS: Final = {
+    404: _Text(
+        "Page not found",
+        "There is no page at this address",
+        "It may have moved, or the address may have a typing error.",
+    ),
+    410: _Text(
+        "Page gone",
+        "The page at this address is gone",
+        "It was removed on purpose and will not come back.",
+    ),
+    451: _Text(
+        "Page unavailable",
+        "The page at this address cannot be shown",
+        "It is not available for legal reasons.",
+    ),
+}
+
+
+def _html(code: int, text: _Text) -> bytes:
+    before, after = _BEFORE, _AFTER
+    for name, value in {"code": str(code), **text._asdict()}.items():
+        before, after = (part.replace(f"{{{name}}}", value) for part in (before, after))
+    return (before + PALETTE + after).encode()
+
+
+# They name nothing of the request: what is never repeated needs no escaping.
+HTML: Final = {code: _html(code, text) for code, text in _TEXTS.items()}
+"""The pages, by status code."""
+LINES: Final = {code: f"{text.line}." for code, text in _TEXTS.items()}
+"""The same in one line of plain text."""

@@ -166,16 +166,31 @@ class Site:
 
     def _directory(self, url: str, judged: Path, old: Found | None) -> Found:
         parts = judged.parts
+        if not judged.directory:
+            # A directory without an index is no page: a redirect to it would only hide what an
+            # application has under that name.
+            return Moved() if self._answers(parts) else Nothing()
         page: Found | None = None
         if self._index is not None:
             page = self._file_or_none(url, (*parts, self._index), old)
         if page is None and self._listing:
             page = self._folder(url, parts)
-        if page is None:
-            # A directory without an index is no page: a redirect to it would only hide what an
-            # application has under that name.
-            return Nothing()
-        return page if judged.directory else Moved()
+        return page or Nothing()
+
+    def _answers(self, parts: Sequence[str]) -> bool:
+        """Whether a directory has a page: its index, or its listing."""
+        if self._listing:
+            return True
+        if self._index is None or not self._servable((*parts, self._index)):
+            return False
+        try:
+            self._root.open((*parts, self._index)).close()
+        except (FileNotFoundError, IsADirectoryError):
+            return False
+        return True
+
+    def _servable(self, parts: Sequence[str]) -> bool:
+        return servable(parts, dotfiles=self._dotfiles)
 
     def _file_or_none(self, url: str, parts: Sequence[str], old: Found | None) -> Page | None:
         try:
@@ -188,7 +203,7 @@ class Site:
 
         IsADirectoryError: it is a directory.
         """
-        if not servable(parts, dotfiles=self._dotfiles):
+        if not self._servable(parts):
             return None
         try:
             file = self._root.open(parts)
@@ -263,7 +278,10 @@ class Site:
             )
         finally:
             os.close(directory)
-        return Folder(url if url.endswith("/") else url + "/", listing)
+        if listing.left_out:
+            shown = len(listing.entries)
+            self._remark(f"{url!a} has too many names: its listing shows the first {shown:,}")
+        return Folder(url, listing)
 
     def _leads_inside(self, parts: Sequence[str]) -> bool:
         try:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from middleware import listing as listings
 from middleware import pages
-from middleware.answer import NOT_FOUND, Request
+from middleware.answer import NO_CACHE, NO_STORE, NOT_FOUND, Request
 from middleware.beneath import Root
 from middleware.caching import (
     HASHED_NAME,
@@ -131,7 +131,7 @@ class StaticFiles:
         self._prefix = _prefix(prefix)
         self._fallback = None if fallback is None else _as_path_info("/" + fallback.strip("/"))
         self._not_found_page = not_found_page
-        self._caching = CachePolicy(cache_control, immutable)
+        self._caching = CachePolicy(cache_control, immutable, remark)
         self._cors = Cors(cors_origins)
         self._security = security_headers
         self._files = SiteFiles(beneath, remark) if site_files else None
@@ -151,7 +151,7 @@ class StaticFiles:
             remark=remark,
         )
         self._check_fallback(fallback)
-        self._built_in = self._not_found()
+        self._built_in = self._made_pages()
         with contextlib.suppress(Changed, OSError):
             self._site.look_up("/404.html")  # so that the first who errs does not wait for it
 
@@ -159,6 +159,7 @@ class StaticFiles:
         """Answer one request (PEP 3333)."""
         path = self._path(environ)
         request = Request(environ, start_response, self)
+        request.policy = NO_CACHE if self._live is None else NO_STORE
         try:
             answer = None if path is None else self._serve(request, path)
             if answer is None and self._app is None:
@@ -246,21 +247,19 @@ class StaticFiles:
             match = self._match(request, path, forced=False)
             if match is not None:
                 return self._redirected(request, match)
-        if self._fallback is not None and _is_navigation(request, path):
+        if self._fallback is not None and _may_be_navigation(request, path):
             page = self._site.look_up(self._fallback)
             if isinstance(page, Page):
-                request.extra = [*request.extra, ("Vary", "Accept")]
-                return self._page(request, self._fallback, page)
+                request.extra = [*request.extra, ("Vary", "Accept")]  # of the 404 as well
+                if accepts_html(request.environ.get("HTTP_ACCEPT")):
+                    return self._page(request, self._fallback, page)
         return None
 
     # -- what stands in for a page
 
     def _missing(self, request: Request, path: str) -> Iterable[bytes]:
         """404, with the nearest 404.html."""
-        if not self._not_found_page:
-            headers = [("Cache-Control", REVALIDATE), *self._cors.for_file("")]
-            return request.text(NOT_FOUND, "There is no such page.", headers)
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if self._not_found_page else 0):
             try:
                 found = self._error_page(request, path)
                 if found is None:
@@ -270,7 +269,13 @@ class StaticFiles:
                 continue
             except OSError:
                 break  # there is a page that needs no file
-        return request.instead(NOT_FOUND, self._built_in)
+        return self._built_in_page(request, 404)
+
+    def _built_in_page(self, request: Request, code: int) -> Iterable[bytes]:
+        if self._not_found_page:
+            return request.instead(_REASONS[code], self._built_in[code])
+        headers = [request.policy, *self._cors.for_file("")]
+        return request.text(_REASONS[code], pages.LINES[code], headers)
 
     def _error_page(self, request: Request, path: str) -> tuple[str, Page] | None:
         """The nearest 404.html up the tree, and its URL path. Raises Changed, OSError."""
@@ -292,10 +297,13 @@ class StaticFiles:
             self._site.forget(path)
             raise
 
-    def _not_found(self) -> Page:
-        """The built-in page, with the headers that the rules have for 404.html."""
+    def _made_pages(self) -> dict[int, Page]:
+        """The built-in pages, with the headers that the rules have for 404.html and the like."""
         kind = "text/html; charset=utf-8"
-        return made_page("/404.html", "404.html", kind, pages.NOT_FOUND, self._decorate_made)
+        return {
+            code: made_page(f"/{code}.html", f"{code}.html", kind, html, self._decorate_made)
+            for code, html in pages.HTML.items()
+        }
 
     def _listing(self, request: Request, folder: Folder) -> Page:
         as_json = prefers_json(request.environ.get("HTTP_ACCEPT"))
@@ -332,7 +340,7 @@ class StaticFiles:
             if location.startswith("/"):  # of the site, which may be mounted somewhere
                 mount = request.environ.get("SCRIPT_NAME", "") + self._prefix
                 location = quote(mount.encode("latin-1")) + location
-            headers = [("Location", location), *_of_redirect(self._cors.for_file(""))]
+            headers = [("Location", location), request.policy, *self._cors.for_file("")]
             return request.text(_REASONS[match.status], "See the address in Location.", headers)
         assert match.target is not None
         target = _as_path_info(match.target)
@@ -342,7 +350,9 @@ class StaticFiles:
             found = self._site.look_up(target)
         if not isinstance(found, Page):
             request.holds_until(found.fresh_until)
-            return self._missing(request, target)
+            if match.status in (200, 404):
+                return self._missing(request, target)
+            return self._built_in_page(request, match.status)
         if match.status == 200:
             return self._page(request, target, found)
         return self._instead(request, _REASONS[match.status], target, found)
@@ -379,15 +389,16 @@ class StaticFiles:
 
     def _decorate(self, url: str, path: str, headers: Headers) -> Headers:
         """Add what the policies say of the file `path` that is served at `url`."""
-        value = "no-store" if self._live is not None else self._caching(path)
+        value = self._caching(path)
         policy = [] if value is None else [("Cache-Control", value)]
+        if self._live is not None:
+            policy = [NO_STORE]
         return self._add(url, [*headers, *self._cors.for_file(path), *policy])
 
     def _decorate_made(self, url: str, path: str, headers: Headers) -> Headers:
         """The same for a page that is made here; no file's policy is meant for it."""
-        value = "no-store" if self._live is not None else REVALIDATE
-        cors = self._cors.for_file(path)
-        return self._add(url, [*headers, *cors, ("Cache-Control", value)], _OF_MADE_PAGES)
+        policy = NO_CACHE if self._live is None else NO_STORE
+        return self._add(url, [*headers, *self._cors.for_file(path), policy], _OF_MADE_PAGES)
 
     def _decorate_listing(self, url: str, path: str, headers: Headers) -> Headers:
         policy = ("Content-Security-Policy", listings.CONTENT_SECURITY_POLICY)
@@ -414,7 +425,7 @@ class StaticFiles:
                 changed = self._files.changed() or changed
             if changed:
                 self._site.clear()
-                self._built_in = self._not_found()
+                self._built_in = self._made_pages()
             self._look_again = until
         finally:
             self._looking.release()
@@ -483,31 +494,25 @@ def _last_segment(environ: WSGIEnvironment) -> str:
     return path.rpartition("/")[2]
 
 
-def _is_navigation(request: Request, path: str) -> bool:
-    """Whether a browser goes to this path; a missing asset must stay missing."""
-    if request.method not in _READING or "." in path.rpartition("/")[2]:
-        return False
-    return accepts_html(request.environ.get("HTTP_ACCEPT"))
+def _may_be_navigation(request: Request, path: str) -> bool:
+    """Whether a browser may go to this path; a missing asset must stay missing."""
+    return request.method in _READING and "." not in path.rpartition("/")[2]
 
 
 def _to_directory(request: Request, cors: Headers) -> Iterable[bytes]:
     """To the same path with a slash at the end, as a relative reference.
 
     Only the last segment is in it, encoded: no Host, no scheme and no `//` of the client's can
-    get in, and it is right below any mount point or proxy.
+    get in, and it is right below any mount point or proxy. Without `cors` a page of another
+    origin could not follow it.
     """
     environ = request.environ
     location = quote(_last_segment(environ).encode("latin-1"), safe="") + "/"
     if query := environ.get("QUERY_STRING"):
         location += "?" + quote(query.encode("latin-1", "replace"), safe=_QUERY_SAFE)
     moved = "A directory's address ends in a slash."
-    headers = [("Location", location), *_of_redirect(cors)]
+    headers = [("Location", location), request.policy, *cors]
     return request.text("301 Moved Permanently", moved, headers)
-
-
-def _of_redirect(cors: Headers) -> Headers:
-    """What every redirect has: without CORS, a page of another origin could not follow it."""
-    return [("Cache-Control", REVALIDATE), *cors]
 
 
 def _unavailable(request: Request, error: OSError) -> Iterable[bytes]:

@@ -233,15 +233,27 @@ def test_a_chained_traceback_is_trimmed_as_a_whole(folder: Path) -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def status_of(app: Any, path: str) -> str:
+def head_of(app: Any, path: str) -> tuple[str, dict[str, str]]:
     environ: dict[str, Any] = {"PATH_INFO": path}
     setup_testing_defaults(environ)
-    seen: list[str] = []
-    chunks = app(environ, lambda status, headers, exc_info=None: seen.append(status))
+    seen: list[tuple[str, dict[str, str]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+        seen.append((status, dict(headers)))
+
+    chunks = app(environ, start_response)
     b"".join(chunks)
     if hasattr(chunks, "close"):
         chunks.close()
     return seen[0]
+
+
+def status_of(app: Any, path: str) -> str:
+    return head_of(app, path)[0]
+
+
+def header_of(app: Any, path: str, name: str) -> str:
+    return head_of(app, path)[1].get(name, "")
 
 
 def test_files_beside_an_application(folder: Path) -> None:
@@ -255,6 +267,37 @@ def test_files_beside_an_application(folder: Path) -> None:
     assert status_of(alone, "/missing") == "404 Not Found"
     with pytest.raises(AppError, match=r"^documents_root 'missing': "):
         with_files(None, "missing", "/")
+
+
+HASHED = "a.0123456789ab.json"
+
+
+@pytest.mark.parametrize(
+    ("immutable", "kept"),
+    [
+        (r"\.[0-9a-f]{12}\.json", {HASHED}),  # ends like the path of a manifest
+        ("^a.*json", {HASHED, "a.json"}),
+        ("manifest.json", {"a.json"}),
+        ("./manifest.json", {"a.json"}),
+        ("none", set()),
+        ("", {HASHED}),
+    ],
+)
+def test_which_names_are_immutable(folder: Path, immutable: str, kept: set[str]) -> None:
+    (folder / "files").mkdir()
+    for name in (HASHED, "a.json"):
+        (folder / "files" / name).write_text("{}")
+    (folder / "manifest.json").write_text('{"x.json": "a.json"}')
+    options = {"immutable": immutable} if immutable else {}
+    app = with_files(None, "files", "/", options)
+    policies = {name: header_of(app, f"/{name}", "Cache-Control") for name in (HASHED, "a.json")}
+    assert {name for name, value in policies.items() if "immutable" in value} == kept
+
+
+def test_a_manifest_that_is_not_there_is_named(folder: Path) -> None:
+    (folder / "files").mkdir()
+    with pytest.raises(AppError, match=r"the manifest .*none\.json cannot be read"):
+        with_files(None, "files", "/", {"immutable": "dist/none.json"})
 
 
 def test_the_applications_own_module_named_middleware_stays_its_own(folder: Path) -> None:

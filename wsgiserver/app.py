@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -346,6 +347,10 @@ def with_files(
     return files
 
 
+# `\.[0-9a-f]{8}\.json` is a regular expression, `./dist/.vite/manifest.json` a path.
+_MANIFEST: Final = re.compile(r"[^\\^$*+?()\[\]{}|]+\.json")
+
+
 def _arguments_of_files(options: Mapping[str, Any]) -> dict[str, Any]:
     """Settings, which are text, as arguments of `middleware.StaticFiles`."""
     arguments = dict(options)
@@ -353,7 +358,9 @@ def _arguments_of_files(options: Mapping[str, Any]) -> dict[str, Any]:
         pairs = (pair.partition("=") for pair in arguments["cache_control"])
         arguments["cache_control"] = {glob.strip(): value.strip() for glob, _, value in pairs}
     immutable = arguments.get("immutable", "")
-    if immutable.endswith(".json"):
+    if immutable == "none":
+        arguments["immutable"] = None
+    elif _MANIFEST.fullmatch(immutable):
         arguments["immutable"] = Path(immutable)
     if "compression" in arguments:
         arguments["compress"] = arguments.pop("compression")

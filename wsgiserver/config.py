@@ -364,7 +364,10 @@ class Config:
         metadata=_option(
             _STATIC,
             Kind(
-                options.parse_pairs, "GLOB=VALUE", "`GLOB=VALUE`, one a line; or a table", many=True
+                options.parse_policies,
+                "GLOB=VALUE",
+                "`GLOB=VALUE`, one a line; or a table",
+                many=True,
             ),
             "Cache-Control of the files that a glob matches, as `GLOB=VALUE`: "
             "`assets/*=public, max-age=3600`. `*` crosses slashes, the first match counts; what "
@@ -375,10 +378,11 @@ class Config:
         default="",
         metadata=_option(
             _STATIC,
-            Kind(options.parse_text, "REGEX", "a regular expression, or a manifest's path.json"),
+            Kind(options.parse_text, "REGEX", "a regular expression, a manifest's path, or none"),
             "Which files never change, because their names do, so that browsers keep them for a "
-            "year: a regular expression that is searched for in the path, or the manifest of "
-            "Django, Vite or webpack. Empty: a hash of 12 digits or more between dots, as in "
+            "year: a regular expression that is searched for in the path; the manifest of Django, "
+            "Vite or webpack (a path that ends in `.json` and has no characters but those of "
+            "plain names); or `none`. Empty: a hash of 12 digits or more between dots, as in "
             "`site.55e7cbb9ba48.css`.",
         ),
     )

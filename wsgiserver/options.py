@@ -378,21 +378,51 @@ def parse_paths(value: object) -> tuple[str, ...]:
     return _each(split(value, ","), parse_text)
 
 
-def parse_pairs(value: object) -> tuple[str, ...]:
-    """NAME=VALUE lines, a list of such, or a table; a later one of the same name wins."""
+def _lines(value: object) -> list[object]:
     if isinstance(value, Mapping):
-        value = [f"{name}={text}" for name, text in value.items()]
+        return [f"{name}={text}" for name, text in value.items()]
     if isinstance(value, str):
-        value = [line for line in value.splitlines() if line.strip()]
+        return [line for line in value.splitlines() if line.strip()]
     if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise Unusable("is not a list of NAME=VALUE")
+    return list(value)
+
+
+def parse_pairs(value: object) -> tuple[str, ...]:
+    """NAME=VALUE lines, a list of such, or a table; a later one of the same name wins."""
     pairs: dict[str, str] = {}
-    for item in value:
-        name, equals, _ = item.partition("=") if isinstance(item, str) else ("", "", "")
-        if not equals or not name.strip() or "\0" in item:
+    for item in _lines(value):
+        text = item if isinstance(item, str) else ""
+        name, equals, _ = text.partition("=")
+        if not equals or not name.strip() or "\0" in text:
             raise Unusable("is not of the form NAME=VALUE", item)
-        pairs[name] = item
+        pairs[name] = text
     return tuple(pairs.values())
+
+
+# RFC 9111 5.2.2, RFC 5861, RFC 8246: what no glob is meant by.
+_CACHE_DIRECTIVE: Final = re.compile(
+    r"(?:max-age|s-maxage|no-cache|no-store|no-transform|must-revalidate|must-understand"
+    r"|proxy-revalidate|public|private|immutable|stale-while-revalidate|stale-if-error)\b",
+    re.IGNORECASE,
+)
+
+
+def parse_policies(value: object) -> tuple[str, ...]:
+    """Values of Cache-Control by glob, as GLOB=VALUE lines, a list of such, or a table."""
+    items = _lines(value)
+    for item in items:
+        if not isinstance(item, str):
+            continue  # refused with the other pairs
+        glob, _, _ = item.strip().partition("=")
+        if _CACHE_DIRECTIVE.match(glob):
+            raise Unusable(f"names no files; for all of them write *={item.strip()}", item)
+        if "," in glob.replace("[,]", ""):
+            raise Unusable(
+                "names several globs; give each a GLOB=VALUE of its own ([,] is a comma in a name)",
+                item,
+            )
+    return parse_pairs(items)
 
 
 def to_toml(value: object) -> str:

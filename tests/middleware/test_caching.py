@@ -15,6 +15,8 @@ from middleware import StaticFiles
 from middleware.caching import HASHED_NAME, IMMUTABLE, REVALIDATE, CachePolicy, Manifest
 from middleware.site import MAX_AGE
 
+OLD = 1_700_000_000
+
 Ask = Callable[..., Any]
 HASH = "55e7cbb9ba48"
 NAVIGATION = {"HTTP_ACCEPT": "text/html"}
@@ -179,6 +181,11 @@ def test_a_manifest_is_read_anew_and_kept_while_it_is_half_written(tmp_path: Pat
     assert not manifest.changed()
 
 
+@pytest.mark.parametrize("glob", ["/sub/*", "sub/*", "/*/index.html"])
+def test_a_leading_slash_means_the_root(glob: str) -> None:
+    assert CachePolicy({glob: "max-age=9"})("sub/index.html") == "max-age=9"
+
+
 def test_a_manifest_rewritten_in_the_same_tick_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text('{"a.js": "a.1.js"}')
@@ -248,7 +255,9 @@ def test_immutable_files_say_so_on_304_too(site: Path, ask: Ask) -> None:
     assert (refused.status, refused.headers["Cache-Control"]) == (412, "no-store")
 
 
-def test_a_manifest_that_is_written_while_serving(site: Path, ask: Ask, clock: list[float]) -> None:
+def test_a_manifest_that_is_written_while_serving(
+    site: Path, ask: Ask, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
     (site / "a.1.js").write_bytes(b"a")
     manifest = site.parent / "manifest.json"
     manifest.write_text("{}")
@@ -260,3 +269,13 @@ def test_a_manifest_that_is_written_while_serving(site: Path, ask: Ask, clock: l
     manifest.write_text("[" * 100_000)
     clock[0] += MAX_AGE
     assert ask(app, "/a.1.js").headers["Cache-Control"] == IMMUTABLE
+    assert not caplog.messages  # it may still be written
+    os.utime(manifest, (OLD, OLD))
+    for number in (1, 2):
+        for _ in range(3):
+            clock[0] += MAX_AGE
+            assert ask(app, "/a.1.js").headers["Cache-Control"] == IMMUTABLE
+        assert len(caplog.messages) == number
+        assert f"{manifest} cannot be read" in caplog.messages[-1]
+        assert "stay in use" in caplog.messages[-1]
+        manifest.unlink(missing_ok=True)

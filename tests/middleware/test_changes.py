@@ -301,6 +301,20 @@ def test_a_young_file_has_a_weak_tag_and_is_read_anew(
     monkeypatch.undo()
 
 
+def test_a_time_far_in_the_future_is_not_young(
+    site: Path, ask: Ask, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive unpacked in another time zone: whoever writes to the file now sets another time,
+    so it has a strong tag, and is not prepared anew each second."""
+    monkeypatch.setattr("middleware.entries.time_ns", lambda: (OLD - 8 * 3600) * 10**9)
+    put(site / "f.txt", b"x")
+    app = StaticFiles(site)
+    assert ask(app, "/f.txt").headers["ETag"].startswith('"')
+    page = app._site.look_up("/f.txt")
+    clock[0] += MAX_AGE
+    assert app._site.look_up("/f.txt") is page
+
+
 def test_a_young_sibling_is_looked_at_anew_too(
     site: Path, ask: Ask, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

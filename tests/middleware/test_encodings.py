@@ -86,6 +86,7 @@ def test_what_is_not_accepted_at_all_is_406(siblings: Path, ask: Ask) -> None:
         reply = ask(app, path, HTTP_ACCEPT_ENCODING=accept)
         assert (reply.status, reply.headers["Content-Type"]) == (406, "text/plain; charset=utf-8")
         assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["Vary"] == "Accept-Encoding"
         assert reply.headers["Access-Control-Allow-Origin"] == "*"
         assert "Content-Encoding" not in reply.headers
         assert ask(app, path, "HEAD", HTTP_ACCEPT_ENCODING=accept).headers == reply.headers

@@ -132,6 +132,8 @@ def test_fallback_answers_navigations_only(site: Path, ask: Ask) -> None:
     ]:
         assert ask(app, path, HTTP_ACCEPT=accept).body == b"behind"
         assert ask(alone, path, HTTP_ACCEPT=accept).status == 404
+        said = ask(alone, path, HTTP_ACCEPT=accept).headers.get("Vary", "")
+        assert ("Accept" in said.split(", ")) is ("." not in path)
     assert ask(app, "/deep/link").body == b"behind"
     assert ask(app, "/deep/link", "POST", **NAVIGATION).body == b"behind"
     assert ask(alone, "/deep/link", "POST", **NAVIGATION).status == 404
@@ -160,6 +162,15 @@ def test_fallback_that_is_gone(site: Path, ask: Ask, clock: list[float]) -> None
 
 
 # -- missing
+
+
+@pytest.mark.parametrize("page", [True, False])
+def test_nothing_is_kept_with_live_reload(site: Path, ask: Ask, page: bool) -> None:
+    (site / "_redirects").write_text("/from /a.txt\n/gone /none.html 410\n")
+    app = StaticFiles(site, live_reload=True, not_found_page=page)
+    for path, status in [("/missing", 404), ("/sub", 301), ("/from", 301), ("/gone", 410)]:
+        reply = ask(app, path)
+        assert (reply.status, reply.headers["Cache-Control"]) == (status, "no-store")
 
 
 def test_the_nearest_404_page_answers(site: Path, ask: Ask) -> None:
@@ -301,3 +312,15 @@ def test_a_listing_shows_what_appears(site: Path, ask: Ask, clock: list[float]) 
     (site / "bare" / "index.html").write_bytes(b"index")
     clock[0] += MAX_AGE
     assert ask(app, "/bare/").body == b"index"
+
+
+def test_a_listing_that_leaves_names_out_is_told(
+    site: Path, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10_001):
+        (site / "bare" / f"{number}.x").touch()
+    app = StaticFiles(site, listing=True)
+    names = json.loads(ask(app, "/bare/", HTTP_ACCEPT="application/json").body)
+    assert len(names) == 10_000
+    (line,) = caplog.messages
+    assert "'/bare/' has too many names: its listing shows the first 10,000" in line

@@ -106,12 +106,28 @@ def test_files_come_before_rules_unless_these_are_forced(site: Path, ask: Ask) -
     assert ask(app, "/bare/").headers["Location"] == "/a.txt"  # it has no page
 
 
+@pytest.mark.parametrize(("status", "says"), [(410, b"gone"), (451, b"legal reasons")])
+def test_a_rule_s_status_stands_without_its_page(
+    site: Path, ask: Ask, status: int, says: bytes
+) -> None:
+    """What search engines are told must not depend on a page that somebody forgot."""
+    (site / "_redirects").write_text(f"/old /missing.html {status}\n")
+    (site / "404.html").write_bytes(b"not this one")
+    page = ask(StaticFiles(site), "/old")
+    assert (page.status, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert says in page.body and str(status).encode() in page.body
+    assert page.headers["Cache-Control"] == "no-cache"
+    line = ask(StaticFiles(site, not_found_page=False), "/old")
+    assert (line.status, line.headers["Content-Type"]) == (status, "text/plain; charset=utf-8")
+    assert line.body.count(b"\n") == 1
+
+
 @pytest.mark.parametrize("forced", ["", "!"])
 def test_rewrites(site: Path, ask: Ask, forced: str) -> None:
     (site / "_redirects").write_text(
         f"/r/200 /a.txt 200{forced}\n/r/404 /a.txt 404{forced}\n/r/410 /a.txt 410{forced}\n"
         f"/r/451 /a.txt 451{forced}\n/r/dir/ /sub/ 200{forced}\n/r/bare /sub 200{forced}\n"
-        f"/r/none/* /missing 200{forced}\n/r/gone /missing 410{forced}\n"
+        f"/r/none/* /missing 200{forced}\n"
         f"/r/env /.env 200{forced}\n/r/rules /_redirects 200{forced}\n/r/é /a.txt 200{forced}\n",
         "utf-8",
     )
@@ -129,7 +145,7 @@ def test_rewrites(site: Path, ask: Ask, forced: str) -> None:
         assert reply.headers["Cache-Control"] == "no-cache"
     for name in ("dir/", "bare"):
         assert ask(app, f"/r/{name}").body == (site / "sub" / "index.html").read_bytes()
-    for name in ("none/x", "gone", "env", "rules"):
+    for name in ("none/x", "env", "rules"):
         assert ask(app, f"/r/{name}").status == 404
     assert ask(app, "/r/200", "POST").status == 405
     assert ask(app, "/r/200", "OPTIONS").status == 204
