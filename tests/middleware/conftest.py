@@ -68,6 +68,15 @@ def _ask(app: Any, target: str = "/", method: str = "GET", **extra: Any) -> Repl
 
 
 @pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time in its one element, for the caches; for applications that are made after it."""
+    now = [1000.0]
+    for module in ("site", "static", "entries"):
+        monkeypatch.setattr(f"middleware.{module}.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
 def site(tmp_path: Path) -> Path:
     """The root of a site; its parent holds what must never be served."""
     (tmp_path / "outside.txt").write_bytes(SECRET)

@@ -22,15 +22,6 @@ HASH = "55e7cbb9ba48"
 NAVIGATION = {"HTTP_ACCEPT": "text/html"}
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time in its one element, for the caches; for applications that are made after it."""
-    now = [1000.0]
-    for module in ("site", "static", "entries"):
-        monkeypatch.setattr(f"middleware.{module}.monotonic", lambda: now[0])
-    return now
-
-
 # -- the policy alone
 
 

@@ -27,15 +27,6 @@ class Positional(FileWrapper):
     positional = True
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time in its one element, for the caches; for applications that are made after it."""
-    now = [1000.0]
-    for module in ("site", "static", "entries"):
-        monkeypatch.setattr(f"middleware.{module}.monotonic", lambda: now[0])
-    return now
-
-
 @pytest.fixture(params=[None, FileWrapper, Positional], ids=["none", "foreign", "positional"])
 def wrapper(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the server puts into the environ."""

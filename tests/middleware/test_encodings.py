@@ -13,16 +13,12 @@ from typing import Any
 import pytest
 
 from middleware import StaticFiles, codings
+from tests.support.behind import behind
 
 Ask = Callable[..., Any]
 OLD = 1_700_000_000
 TEXT = b"a { color: red }\n" * 100
 ALL = "gzip, deflate, br, zstd"
-
-
-def behind(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
-    return [b"behind"]
 
 
 def put(path: Path, data: bytes, mtime_ns: int = OLD * 10**9) -> None:

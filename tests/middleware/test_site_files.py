@@ -12,22 +12,9 @@ import pytest
 
 from middleware import StaticFiles
 from middleware.site import MAX_AGE
+from tests.support.behind import behind
 
 Ask = Callable[..., Any]
-
-
-def behind(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
-    return [b"behind"]
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time in its one element, for the caches; for applications that are made after it."""
-    now = [1000.0]
-    for module in ("site", "static", "entries"):
-        monkeypatch.setattr(f"middleware.{module}.monotonic", lambda: now[0])
-    return now
 
 
 # -- `_headers`
