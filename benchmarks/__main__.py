@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import click
@@ -20,54 +19,36 @@ _BASE: Final = f"{PROJECT}-epoll"
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @runner.options(rounds=5, seconds=3)
 @click.option("--base", default="", help=f"What ratios refer to; default: {_BASE}.")
-def main(
-    servers: str,
-    workloads: str,
-    rounds: int,
-    seconds: int,
-    connections: int,
-    base: str,
-    quick: bool,
-    server_cpu: int | None,
-    load_cpu: int | None,
-    output: Path | None,
-    write_docs: bool,
-    docs: Path,
-    load: Path | None,
-    list_: bool,
-) -> None:
+def main(options: runner.Options, base: str) -> None:
     """Measure the CPU time per request of WSGI servers, side by side on this machine.
 
     Without options: 5 rounds of 3 s for each server and workload, about 25 minutes. The raw
     samples go to benchmarks/results/ as JSON.
     """
-    if list_:
+    if options.list_:
         click.echo(runner.listing(SERVERS, WORKLOADS))
         return
-    if load:
-        run = runner.stored(load)
+    if options.load:
+        run = runner.stored(options.load)
     else:
-        settings = runner.settings(rounds, seconds, connections, quick, server_cpu, load_cpu)
-        chosen = runner.chosen_workloads(workloads, WORKLOADS)
+        settings = options.settings()
+        chosen = runner.chosen_workloads(options.workloads, WORKLOADS)
 
         def one_by_one(present: Sequence[Server]) -> Iterator[list[Step]]:
             return ([step] for step in steps(present, chosen, settings))
 
         plan = runner.Plan(
             "benchmarks",
-            runner.chosen_servers(servers, SERVERS),
+            runner.chosen_servers(options.servers, SERVERS),
             chosen,
             settings,
             one_by_one,
         )
         run = runner.measured(plan, base, _BASE)
-        runner.save(run, output)
+        runner.save(run, options.output)
     click.echo(terminal(run))
-    if write_docs:
-        runner.document(run, docs, "published.json", _write_docs)
-
-
-_write_docs = write_docs  # the option has the name of the function
+    if options.write_docs:
+        runner.document(run, options.docs, "published.json", write_docs)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final
 
 import click
 
@@ -25,14 +26,43 @@ RESULTS: Final = HERE / "results"
 # A 1-minute load average above this means that others compete for the CPUs.
 _QUIET: Final = 0.5
 
-_Command = TypeVar("_Command", bound=Callable[..., object])
-
 
 # --- options --------------------------------------------------------------------------------------
 
 
-def options(rounds: int, seconds: int) -> Callable[[_Command], _Command]:
-    """The options of every comparison, with these defaults."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the options of every comparison say; each has the name of its option."""
+
+    servers: str
+    workloads: str
+    rounds: int
+    seconds: int
+    connections: int
+    quick: bool
+    server_cpu: int | None
+    load_cpu: int | None
+    output: Path | None
+    write_docs: bool
+    docs: Path
+    load: Path | None
+    list_: bool
+
+    def settings(self) -> Settings:
+        """How it is measured. Raises click.BadParameter for a CPU that there is not."""
+        own_server, own_load = default_cpus()
+        return Settings(
+            rounds=1 if self.quick else self.rounds,
+            seconds=1 if self.quick else self.seconds,
+            connections=self.connections,
+            server_cpu=_cpu("--server-cpu", self.server_cpu, own_server),
+            load_cpu=_cpu("--load-cpu", self.load_cpu, own_load),
+            warm_up=not self.quick,
+        )
+
+
+def options(rounds: int, seconds: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options of every comparison, with these defaults; a command takes them as `Options`."""
     path = click.Path(dir_okay=False, path_type=Path)
     existing = click.Path(exists=True, dir_okay=False, path_type=Path)
     several = click.IntRange(1, 1000)
@@ -57,32 +87,18 @@ def options(rounds: int, seconds: int) -> Callable[[_Command], _Command]:
         click.option("--list", "list_", is_flag=True, help="List servers and workloads, and exit."),
     )
 
-    def decorate(command: _Command) -> _Command:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def gathering(**given: Any) -> None:
+            common = {each.name: given.pop(each.name) for each in fields(Options)}
+            command(Options(**common), **given)
+
+        wrapped: Callable[..., None] = gathering
         for option in reversed(all_):
-            command = option(command)
-        return command
+            wrapped = option(wrapped)
+        return wrapped
 
     return decorate
-
-
-def settings(
-    rounds: int,
-    seconds: int,
-    connections: int,
-    quick: bool,
-    server_cpu: int | None,
-    load_cpu: int | None,
-) -> Settings:
-    """From the options of these names."""
-    own_server, own_load = default_cpus()
-    return Settings(
-        rounds=1 if quick else rounds,
-        seconds=1 if quick else seconds,
-        connections=connections,
-        server_cpu=_cpu("--server-cpu", server_cpu, own_server),
-        load_cpu=_cpu("--load-cpu", load_cpu, own_load),
-        warm_up=not quick,
-    )
 
 
 def _cpu(option: str, given: int | None, own: int) -> int:

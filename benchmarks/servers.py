@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Final
@@ -134,9 +135,55 @@ def _project(model: str) -> Server:
     )
 
 
-def _gunicorn(worker: str, *arguments: str) -> Callable[[str, int], list[str]]:
-    return lambda app, port: module(
-        "gunicorn", "-k", worker, *arguments, "-b", f"{HOST}:{port}", f"benchmarks.apps:{app}"
+def gunicorn(worker: str, app: str, port: int) -> list[str]:
+    """The command line of gunicorn with one worker of this kind; `app` as MODULE:NAME."""
+    threads = ("--threads", str(THREADS)) if worker == "gthread" else ()
+    quiet = _without_control_socket()
+    return module("gunicorn", "-k", worker, *threads, *quiet, "-b", f"{HOST}:{port}", app)
+
+
+@cache
+def _without_control_socket() -> tuple[str, ...]:
+    """Since 25.1 gunicorn makes a socket in the home directory: one name for all that run at once.
+
+    Older versions refuse the option that switches it off, so it is given to those that know it.
+    """
+    option = "--no-control-socket"
+    result = subprocess.run(
+        module("gunicorn", "--help"),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (option,) if option in result.stdout else ()
+
+
+def _gunicorn(worker: str, *modules: str, note: str = "") -> Server:
+    """The row of one of gunicorn's kinds of worker; `modules`: what it must be able to import."""
+    return Server(
+        f"gunicorn-{worker}",
+        lambda app, port: gunicorn(worker, f"benchmarks.apps:{app}", port),
+        "gunicorn",
+        ("gunicorn", *modules),
+        note=note,
+    )
+
+
+def granian(app: str, port: int, *arguments: str) -> list[str]:
+    """The command line of granian; `app` as MODULE:NAME."""
+    # One thread for the application, as in its own benchmarks: more cost it CPU time.
+    return module(
+        "granian",
+        "--interface=wsgi",
+        "--http=1",
+        "--workers=1",
+        "--blocking-threads=1",
+        f"--host={HOST}",
+        f"--port={port}",
+        "--log-level=warning",
+        *arguments,
+        app,
     )
 
 
@@ -181,21 +228,9 @@ def _floor(app: str, port: int) -> list[str]:
 
 _ALL: Final = (
     *map(_project, WORKER_MODELS),
-    Server(
-        "gunicorn-sync",
-        _gunicorn("sync"),
-        "gunicorn",
-        ("gunicorn",),
-        note="closes the connection after each response; the load connects anew",
-    ),
-    Server(
-        "gunicorn-gthread",
-        _gunicorn("gthread", "--threads", str(THREADS)),
-        "gunicorn",
-        ("gunicorn",),
-        note=f"{THREADS} threads",
-    ),
-    Server("gunicorn-gevent", _gunicorn("gevent"), "gunicorn", ("gunicorn", "gevent")),
+    _gunicorn("sync", note="closes the connection after each response; the load connects anew"),
+    _gunicorn("gthread", note=f"{THREADS} threads"),
+    _gunicorn("gevent", "gevent"),
     Server(
         "waitress",
         lambda app, port: module(
@@ -221,18 +256,7 @@ _ALL: Final = (
     ),
     Server(
         "granian",
-        # One thread for the application, as in its own benchmarks: more cost it CPU time.
-        lambda app, port: module(
-            "granian",
-            "--interface=wsgi",
-            "--http=1",
-            "--workers=1",
-            "--blocking-threads=1",
-            f"--host={HOST}",
-            f"--port={port}",
-            "--log-level=warning",
-            f"benchmarks.apps:{app}",
-        ),
+        lambda app, port: granian(f"benchmarks.apps:{app}", port),
         "granian",
         ("granian",),
         note="1 thread for the application, as in its own benchmarks",

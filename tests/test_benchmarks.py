@@ -234,6 +234,18 @@ def test_the_plot_is_drawn_as_svg_and_png(tmp_path: Path) -> None:
     assert "img/benchmarks.svg" in (tmp_path / "benchmarks.md").read_text()
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("gunicorn") is None, reason="gunicorn is not installed"
+)
+def test_gunicorn_leaves_nothing_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several run at once, and a control socket there would have one name for all of them."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with running(SERVERS["gunicorn-gthread"], "hello", {SERVER_CPU}) as up:
+        check(up.port, WORKLOADS["bare"])
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- the plan of a run ----------------------------------------------------------------------------
 
 

@@ -47,51 +47,36 @@ from benchmarks.workloads import Workload
 )
 @click.option("--syscalls", is_flag=True, help="Instead: system calls per request (strace).")
 def main(
-    servers: str,
-    workloads: str,
-    rounds: int,
-    seconds: int,
-    connections: int,
-    peer_rounds: int,
-    quick: bool,
-    server_cpu: int | None,
-    load_cpu: int | None,
-    output: Path | None,
-    write_docs: bool,
-    docs: Path,
-    load: Path | None,
-    list_: bool,
-    tree: int | None,
-    asked: int,
-    syscalls: bool,
+    options: runner.Options, peer_rounds: int, tree: int | None, asked: int, syscalls: bool
 ) -> None:
     """Measure the CPU time per request for a static file, side by side on this machine.
 
     Without options: 3 rounds of 2 s for nginx, epoll and threadpool with each workload, one of 1 s
     for the others; under 6 minutes. The raw samples go to benchmarks/results/ as JSON.
     """
-    settings = runner.settings(rounds, seconds, connections, quick, server_cpu, load_cpu)
+    settings = options.settings()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o755)  # nginx's worker may be another user
-        if load:
-            _report(runner.stored(load), write_docs, docs)
+        if options.load:
+            _report(runner.stored(options.load), options)
         elif tree:
-            chosen = runner.chosen_servers(servers or TREE_SERVERS, SERVERS)
+            chosen = runner.chosen_servers(options.servers or TREE_SERVERS, SERVERS)
             click.echo(measure_tree(chosen, folder, tree, min(asked, tree), settings))
         else:
             site = make_site(folder / "site")
             table = make_workloads(site)
-            wanted = runner.chosen_workloads(workloads, table)
-            if list_:
+            wanted = runner.chosen_workloads(options.workloads, table)
+            if options.list_:
                 click.echo(runner.listing(SERVERS, table))
             elif syscalls:
-                chosen = runner.chosen_servers(servers or SYSCALL_SERVERS, SERVERS)
+                chosen = runner.chosen_servers(options.servers or SYSCALL_SERVERS, SERVERS)
                 click.echo(count_all(chosen, wanted, settings))
             else:
-                run = _run(runner.chosen_servers(servers, SERVERS), wanted, settings, peer_rounds)
-                runner.save(run, output)
-                _report(run, write_docs, docs)
+                chosen = runner.chosen_servers(options.servers, SERVERS)
+                run = _run(chosen, wanted, settings, peer_rounds)
+                runner.save(run, options.output)
+                _report(run, options)
 
 
 def _run(
@@ -132,10 +117,10 @@ def plan(
         ]
 
 
-def _report(run: Run, docs_wanted: bool, docs: Path) -> None:
+def _report(run: Run, options: runner.Options) -> None:
     click.echo(terminal(run))
-    if docs_wanted:
-        runner.document(run, docs, "published-static.json", _write_section)
+    if options.write_docs:
+        runner.document(run, options.docs, "published-static.json", _write_section)
 
 
 def _write_section(run: Run, docs: Path, draw: Callable[[Run, Path], None]) -> None:

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks.servers import HOST, PROJECT, THREADS, NotAvailable, Server, module
+from benchmarks.servers import (
+    HOST,
+    PROJECT,
+    THREADS,
+    NotAvailable,
+    Server,
+    granian,
+    gunicorn,
+    module,
+)
 from benchmarks.static.site import FOLDER
 
 BASE: Final = "nginx"
@@ -109,6 +118,8 @@ def _nginx_server(name: str, cache: str, note: str) -> Server:
 
 # --- the others -----------------------------------------------------------------------------------
 
+_APPS: Final = "benchmarks.static.apps"
+
 
 def _project(model: str) -> Server:
     return Server(
@@ -127,24 +138,10 @@ def _project(model: str) -> Server:
     )
 
 
-def _granian(app: str, *arguments: str) -> list[str]:
-    return module(
-        "granian",
-        "--interface=wsgi",
-        "--http=1",
-        "--workers=1",
-        "--blocking-threads=1",
-        f"--host={HOST}",
-        "--log-level=warning",
-        *arguments,
-        f"benchmarks.static.apps:{app}",
-    )
-
-
 def _under_granian(app: str) -> Server:
     return Server(
         f"{app}-granian",
-        lambda root, port: [*_env(root), *_granian(app, f"--port={port}")],
+        lambda root, port: [*_env(root), *granian(f"{_APPS}:{app}", port)],
         app,
         (app, "granian"),
         note="1 worker, 1 thread for the application",
@@ -154,13 +151,7 @@ def _under_granian(app: str) -> Server:
 def _under_gunicorn(app: str) -> Server:
     return Server(
         f"{app}-gunicorn",
-        lambda root, port: [
-            *_env(root),
-            *module("gunicorn", "-k", "gthread", "--threads", str(THREADS)),
-            "-b",
-            f"{HOST}:{port}",
-            f"benchmarks.static.apps:{app}",
-        ],
+        lambda root, port: [*_env(root), *gunicorn("gthread", f"{_APPS}:{app}", port)],
         app,
         (app, "gunicorn"),
         note=f"1 worker, gthread, {THREADS} threads",
@@ -173,7 +164,7 @@ def _env(root: str) -> list[str]:
 
 def _granian_mount(root: str, port: int) -> list[str]:
     route = ("--static-path-route", f"/{FOLDER}", "--static-path-mount", f"{root}/{FOLDER}")
-    return _granian("not_found", f"--port={port}", *route)
+    return granian(f"{_APPS}:not_found", port, *route)
 
 
 _CADDY: Final = """\

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.servers import HOST, PROJECT, THREADS, Server, module
+from benchmarks.servers import HOST, PROJECT, Server, gunicorn, module
 from benchmarks.static.apps import not_found
 from benchmarks.static.servers import SERVERS
 
@@ -172,13 +173,7 @@ def _nginx(location: str, symlinks: str = _SYMLINKS) -> Server:
         configuration = str(folder / "nginx.conf")
         return ["env", path, "nginx", "-p", str(folder), "-c", configuration, "-e", "stderr"]
 
-    return Server(
-        "nginx",
-        command,
-        "nginx",
-        prepare=SERVERS["nginx"].prepare,
-        ask_version=SERVERS["nginx"].ask_version,
-    )
+    return replace(SERVERS["nginx"], command=command)
 
 
 def _folder(root: str, name: str) -> Path:
@@ -265,13 +260,7 @@ def _caddy(location: str) -> Server:
         run = ("caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile"))
         return ["env", *where, *run]
 
-    return Server(
-        "caddy",
-        command,
-        "caddy",
-        prepare=SERVERS["caddy"].prepare,
-        ask_version=SERVERS["caddy"].ask_version,
-    )
+    return replace(SERVERS["caddy"], command=command)
 
 
 _CADDY_SYSTEM: Final = System(
@@ -330,32 +319,25 @@ def starlette() -> object:
     return app
 
 
-def _python(app: str, package: str, server: str, *words: str) -> Server:
-    """`words`: the command of the server; {} stands for the port."""
+def _python(
+    app: str, package: str, server: str, command: Callable[[str, int], list[str]]
+) -> Server:
+    """`command`: (MODULE:NAME, port) → that of the server; `app` is what NAME is here."""
     return Server(
         package,
-        lambda root, port: [
-            "env",
-            f"{_ROOT}={root}",
-            *module(server, *(word.replace("{}", str(port)) for word in words)),
-            f"{__name__}:{app}",
-        ],
+        lambda root, port: ["env", f"{_ROOT}={root}", *command(f"{__name__}:{app}", port)],
         package,
         (package, server),
     )
 
 
 def _gunicorn(app: str, package: str) -> Server:
-    options = (
-        "-k",
-        "gthread",
-        "--threads",
-        str(THREADS),
-        "--no-control-socket",
-        "-b",
-        f"{HOST}:{{}}",
-    )
-    return _python(app, package, "gunicorn", *options)
+    return _python(app, package, "gunicorn", partial(gunicorn, "gthread"))
+
+
+def _uvicorn(app: str, port: int) -> list[str]:
+    words = ("--factory", "--host", HOST, "--port", str(port), "--lifespan", "off")
+    return module("uvicorn", *words, "--log-level", "critical", app)
 
 
 def _closed(package: str) -> dict[str, Server]:
@@ -396,15 +378,7 @@ SYSTEMS: Final = (
     ),
     System(
         "Starlette",
-        {
-            "site": _python(
-                "starlette",
-                "starlette",
-                "uvicorn",
-                "--factory",
-                *("--host", HOST, "--port", "{}", "--lifespan", "off", "--log-level", "critical"),
-            )
-        },
+        {"site": _python("starlette", "starlette", "uvicorn", _uvicorn)},
         "`Mount` of `StaticFiles(html=True)`, `CORSMiddleware`, under uvicorn",
         _SITE_FILES | _PAGES | _SIBLINGS | {"hashed names immutable", "nosniff"},
     ),

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def lay_out(top: Path) -> Path:
-    """Make the ground of the study's section 3 below `top`; the root that is served comes back.
+    """Make the ground of these tests below `top`; the root that is served comes back.
 
     All that must never be served holds SECRET.
     """
