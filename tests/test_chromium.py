@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -12,26 +11,12 @@ from typing import Any, Final
 import pytest
 
 from tests.serving import Command
+from tests.support.browser import CHROMIUM, FLAGS, needed
 
-_FOUND: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMIUM: Final = _FOUND or shutil.which("google-chrome") or ""
-FLAGS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # Only what the page asks of the server; nothing beyond loopback is resolved.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    # In the page's own time, so that what its scripts do after loading is seen.
-    "--virtual-time-budget=3000",
-)
+# In the page's own time, so that what its scripts do after loading is seen.
+PATIENCE: Final = "--virtual-time-budget=3000"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium (apt install chromium)")
+pytestmark = needed
 
 
 class Visit:
@@ -62,7 +47,7 @@ def visit(tmp_path: Path, path: str, *arguments: str) -> Visit:
     with Command(*options) as server:
         profile = f"--user-data-dir={tmp_path / 'profile'}"
         done = subprocess.run(
-            [CHROMIUM, *FLAGS, profile, "--dump-dom", server.url + path],
+            [CHROMIUM, *FLAGS, PATIENCE, profile, "--dump-dom", server.url + path],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,12 +1,18 @@
-"""Every example under wsgiref.validate and WebTest's lint, in this process, without a server."""
+"""Every example under wsgiref.validate and WebTest's lint, in this process, without a server; and
+that what the pages and the README say of the examples is so."""
 
 from __future__ import annotations
 
 import hashlib
+import html
 import importlib
 import io
 import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +21,8 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+
+from middleware import StaticFiles
 
 with warnings.catch_warnings():
     # WebOb (WebTest, Pyramid) imports cgi, which Python 3.11 and 3.12 announce as going.
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+SITE = EXAMPLES / "static_site"
 
 FRAMEWORKS = {
     "flask_app": "app",
@@ -299,7 +308,7 @@ def test_no_example_knows_the_server(path: Path) -> None:
 
 
 def test_the_pages_ask_nothing_of_other_hosts() -> None:
-    for path in [*EXAMPLES.glob("pages/*.html"), *(ROOT / "html").rglob("*.html")]:
+    for path in [*EXAMPLES.rglob("*.html"), *(ROOT / "html").rglob("*.html")]:
         links = re.findall(r'(?:href|src|action)="([^"]*)"', path.read_text("utf-8"))
         assert [link for link in links if re.match(r"\w+://|//", link)] == []
 
@@ -315,3 +324,106 @@ def test_the_links_of_the_site_lead_to_files_of_the_site() -> None:
             assert target.is_relative_to(site) or (path.name, link) == ("404.html", "../")
             found += 1
     assert found > 20
+
+
+@pytest.mark.parametrize("path", sorted(SITE.rglob("*.html")), ids=lambda path: path.stem)
+def test_the_pages_of_the_example_site_are_whole_and_lead_to_each_other(path: Path) -> None:
+    site = TestApp(validator(StaticFiles(SITE, clean_urls=True)), lint=True)
+    text = path.read_text("utf-8")
+    page = Structure(text)
+    assert page.open == []
+    assert {"html", "title", "link"} <= page.seen
+    assert "script" not in page.seen
+    links = re.findall(r'(?:href|src)="([^"]+)"', text)
+    # From the root: an error page or a rewrite is shown at any depth.
+    assert {link[0] for link in links} == {"/"}
+    for link in links:
+        answer = site.get(link, status="*")
+        # Only one page shows old addresses; all others name the present ones.
+        while path.stem == "about" and answer.status_int in (301, 302, 308):
+            answer = answer.follow(status="*")
+        assert answer.status_int == (410 if link == "/newsletter/14" else 200), link
+
+
+README_ROW = re.compile(r"^\| `(/[^`]+)` \| (\d{3})(?: to `([^`]+)`|, `([^`]+)`)", re.MULTILINE)
+
+
+def test_the_readme_says_what_the_rules_of_the_site_do() -> None:
+    site = TestApp(validator(StaticFiles(SITE, clean_urls=True)), lint=True)
+    rows = README_ROW.findall((EXAMPLES / "README.md").read_text("utf-8"))
+    assert len(rows) == 10
+    for asked, status, location, file in rows:
+        answer = site.get(asked, status=int(status))
+        if location:
+            assert answer.headers["Location"] == location
+        else:
+            assert answer.body == (SITE / file).read_bytes()
+
+
+def test_security_txt_is_found() -> None:
+    site = TestApp(validator(StaticFiles(SITE)), lint=True)
+    answer = site.get("/.well-known/security.txt")
+    # RFC 9116 2.5: these two are required.
+    assert {"Contact", "Expires"} <= set(re.findall(r"^([\w-]+): ", answer.text, re.MULTILINE))
+    for name in ("_headers", "_redirects"):
+        site.get(f"/{name}", status=404)
+
+
+def commands(text: str) -> set[str]:
+    """The commands that a page (HTML or Markdown) shows, those of the server."""
+    shown = re.findall(
+        r"<code[^>]*>(wsgiserver .*?)</code>|^    (wsgiserver .+)", text, re.MULTILINE
+    )
+    plain = (re.sub("<[^>]+>", "", "".join(pair)) for pair in shown)
+    return {html.unescape(command).partition("  #")[0].rstrip() for command in plain}
+
+
+PAGES = ("html/index.html", "html/static.html", "examples/README.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_that_a_page_shows_work(page: str, tmp_path: Path) -> None:
+    shown = commands((ROOT / page).read_text("utf-8"))
+    assert shown
+    shutil.copytree(SITE, tmp_path / "examples/static_site")
+    for name in ("site", "static"):
+        shutil.copytree(SITE, tmp_path / name)
+    (tmp_path / "myapp.py").write_text("def app(environ, start_response): ...\n")
+    for command in shown:
+        words = shlex.split(command)[1:]
+        if words[0] != "compress":
+            words.append("--check-config")
+        done = subprocess.run(
+            [sys.executable, "-m", "wsgiserver", *words],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+
+
+def test_the_page_of_static_files_shows_lines_of_the_example() -> None:
+    text = (ROOT / "html/static.html").read_text("utf-8")
+    shown = re.findall(r"<b>(_\w+)</b>.*?<pre[^>]*>(.*?)</pre>", text, re.DOTALL)
+    assert [name for name, _ in shown] == ["_redirects", "_headers"]
+    for name, lines in shown:
+        file = (SITE / name).read_text("utf-8").splitlines()
+        assert set(html.unescape(lines).splitlines()) <= set(file)
+
+
+def test_the_page_of_static_files_has_the_figures_of_the_benchmarks() -> None:
+    text = (ROOT / "html/static.html").read_text("utf-8")
+    measured = (ROOT / "docs/benchmarks.md").read_text("utf-8")
+    measured = measured.partition("### CPU time per request for a file")[2]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in measured.splitlines()]
+    heads = next(row for row in table if row and row[0] == "server")
+    columns = re.findall(r'<th scope="col">(.*?)</th>', text)[1:]
+    rows = re.findall(r'<tr data-server="(.*?)"><th.*?</th>(.*?)</tr>', text)
+    assert len(rows) >= 3
+    for server, cells in rows:
+        found = next(row for row in table if row and row[0] == server)
+        figures = [found[heads.index(column)].partition(" ")[0] for column in columns]
+        assert re.findall("<td>(.*?)</td>", cells) == figures, server

@@ -1,44 +1,22 @@
-"""Headless Chromium sees directory listings and live reload, from a server as a user starts it."""
+"""Headless Chromium sees whole sites, directory listings and live reload, as a user starts them."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import os
 import re
-import select
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
+from middleware import redirects_file
 from tests.serving import Command
-from tests.support.wire import TIMEOUT
+from tests.support.browser import Browser, needed
+from tests.support.server import ROOT
 
-_FOUND: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-CHROMIUM: Final = _FOUND or shutil.which("google-chrome") or ""
-FLAGS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--remote-debugging-pipe",
-)
-
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium (apt install chromium)")
+pytestmark = needed
 
 # Directory pages and a site with live reload, each as small as it can be.
 APP: Final = """
@@ -80,141 +58,6 @@ def app(environ, start_response):
     start_response(status, [*headers, ("Content-Length", str(len(body)))])
     return [body]
 """
-
-
-# The browser speaks at descriptors 3 and 4: put the two there, and become it.
-AT_3_AND_4: Final = """
-import fcntl, os, sys
-pair = [fcntl.fcntl(int(fd), fcntl.F_DUPFD_CLOEXEC, 10) for fd in sys.argv[1:3]]
-for place, fd in enumerate(pair, 3):
-    os.dup2(fd, place)
-os.execv(sys.argv[3], sys.argv[3:])
-"""
-
-
-class Browser:
-    """Chromium with one page, driven by the DevTools protocol through its pipe."""
-
-    def __init__(self, profile: Path) -> None:
-        read, self._write = os.pipe()
-        self._read, write = os.pipe()
-        arguments = (CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank")
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", AT_3_AND_4, str(read), str(write), *arguments],
-            pass_fds=(read, write),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(read)
-        os.close(write)
-        self._ids = itertools.count(1)
-        self._data = b""
-        self._session: dict[str, str] = {}
-        self.events: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Browser:
-        try:
-            self._open_page()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _open_page(self) -> None:
-        pages = self.call("Target.getTargets")["targetInfos"]
-        target = next(page["targetId"] for page in pages if page["type"] == "page")
-        found = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = {"sessionId": found["sessionId"]}
-        for domain in ("Page", "Log", "Runtime"):
-            self.call(f"{domain}.enable")
-
-    def close(self) -> None:
-        """End the browser and its helpers, which are a process group of their own."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for fd in (self._read, self._write):
-            os.close(fd)
-
-    def call(self, method: str, **params: Any) -> Any:
-        """Call a method of the protocol; its result."""
-        number = next(self._ids)
-        message = {"id": number, "method": method, "params": params, **self._session}
-        os.write(self._write, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._message()
-            if answer.get("id") == number:
-                assert "error" not in answer, answer
-                return answer["result"]
-            self.events.append(answer)
-
-    def _message(self) -> dict[str, Any]:
-        end = time.monotonic() + TIMEOUT
-        while b"\0" not in self._data:
-            ready = select.select([self._read], [], [], max(0, end - time.monotonic()))[0]
-            assert ready, "the browser says nothing"
-            data = os.read(self._read, 1 << 20)
-            assert data, "the browser ended"
-            self._data += data
-        message, _, self._data = self._data.partition(b"\0")
-        found: dict[str, Any] = json.loads(message)
-        return found
-
-    def wait_for(self, method: str) -> dict[str, Any]:
-        """The next event of that name that was not waited for yet."""
-        while True:
-            for i, event in enumerate(self.events):
-                if event.get("method") == method:
-                    del self.events[: i + 1]
-                    return event
-            self.events.append(self._message())
-
-    def visit(self, url: str) -> None:
-        """Load a page and wait for its load event."""
-        self.events.clear()
-        self.call("Page.navigate", url=url)
-        self.wait_for("Page.loadEventFired")
-
-    def run(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page; a promise is waited for."""
-        result = self.call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def press(self, key: str) -> None:
-        """Press and release a key."""
-        text = {"Enter": "\r", " ": " "}.get(key, "")
-        number = {"Enter": 13, " ": 32, "Tab": 9}[key]
-        for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent",
-                type=kind,
-                key=key,
-                windowsVirtualKeyCode=number,
-                **({"text": text} if text and kind == "keyDown" else {}),
-            )
-
-    def width(self, pixels: int) -> None:
-        """Make the window that wide, as a phone does."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=pixels,
-            height=800,
-            deviceScaleFactor=1,
-            mobile=pixels < 500,
-        )
-
-    def colours(self, scheme: str) -> None:
-        """The user's preference: "light" or "dark"."""
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.call("Emulation.setEmulatedMedia", features=[feature])
 
 
 EVIL: Final = (
@@ -273,7 +116,7 @@ def test_names_are_text_and_lead_to_their_files(here: Path, browser: Browser) ->
         links = browser.run("[...document.querySelectorAll('tbody.entries a')].map(a => a.href)")
         assert browser.run("document.querySelector('h1').textContent") == "evil <b>&"
         assert browser.run("document.querySelectorAll('img, b, script').length") == 1
-        assert troubles(browser) == []
+        assert browser.troubles() == []
         # The policy lets no script of that page fetch anything; another page's may.
         browser.visit(server.url + "/files/page.txt")
         texts = browser.run(
@@ -282,14 +125,7 @@ def test_names_are_text_and_lead_to_their_files(here: Path, browser: Browser) ->
             + ".map(async link => await (await fetch(link)).text()))"
         )
         assert sorted(texts) == sorted(f"this is {name}" for name in EVIL)
-    assert troubles(browser) == []
-
-
-def troubles(browser: Browser) -> list[dict[str, Any]]:
-    """What the browser complains of: violated policies, exceptions, dialogs of scripts."""
-    kinds = ("Log.entryAdded", "Runtime.exceptionThrown", "Page.javascriptDialogOpening")
-    found = [event for event in browser.events if event.get("method") in kinds]
-    return [event for event in found if "favicon.ico" not in json.dumps(event)]
+    assert browser.troubles() == []
 
 
 def test_the_listing_is_sorted_by_click_and_by_key(here: Path, browser: Browser) -> None:
@@ -313,7 +149,7 @@ def test_the_listing_is_sorted_by_click_and_by_key(here: Path, browser: Browser)
         browser.run("document.querySelector('tbody tr a').click()")
         browser.wait_for("Page.loadEventFired")
         assert browser.run("location.pathname") == "/files/"
-        assert troubles(browser) == []
+        assert browser.troubles() == []
 
 
 def test_the_listing_without_script(here: Path, browser: Browser) -> None:
@@ -389,7 +225,7 @@ def test_the_page_follows_its_files(model: str, here: Path, browser: Browser) ->
         browser.wait_for("Page.loadEventFired")
         assert browser.run(HEADING) == "third"
         browser.call("Page.navigate", url="about:blank")  # no more questions while it stops
-        assert troubles(browser) == []
+        assert browser.troubles() == []
 
 
 def until(condition: str) -> str:
@@ -428,3 +264,171 @@ def test_a_restart_reloads_nothing_and_a_change_after_it_does(here: Path, browse
         browser.wait_for("Page.loadEventFired")
         assert browser.run(HEADING) == "second"
         browser.call("Page.navigate", url="about:blank")
+
+
+SITE: Final = ("--documents-root", "examples/static_site", "--clean-urls")
+
+# What is asked for; the redirects on the way; where it ends, how, and with which heading.
+ASKED: Final[tuple[tuple[str, list[int], str, int, str], ...]] = (
+    ("/", [], "/", 200, "Two flashes, then the dark"),
+    ("/blog/first-light", [], "/blog/first-light", 200, "First light"),
+    ("/home", [301], "/", 200, "Two flashes, then the dark"),
+    ("/journal", [302], "/blog/", 200, "Journal"),
+    ("/journal/counting-ships?a=1", [302], "/blog/counting-ships?a=1", 200, "Counting ships"),
+    ("/blog/2026/09/first-light", [308], "/blog/first-light", 200, "First light"),
+    ("/read.php?a=1&post=first-light", [301], "/blog/first-light?a=1", 200, "First light"),
+    ("/about.html", [301], "/about", 200, "Kept by eleven people"),
+    ("/newsletter/14", [], "/newsletter/14", 410, "The newsletter has ended"),
+    ("/tides/today", [], "/tides/today", 200, "When the rock dries"),
+    ("/blog/nothing", [], "/blog/nothing", 404, "Not in the journal"),
+    ("/journal/nothing", [302], "/blog/nothing", 404, "Not in the journal"),
+    ("/read.php", [], "/read.php", 404, "Not on the chart"),
+    ("/a/b/nothing", [], "/a/b/nothing", 404, "Not on the chart"),
+)
+
+
+@pytest.mark.parametrize("model", ["epoll", "threadpool"])
+def test_the_rules_of_a_site_lead_to_its_pages(model: str, browser: Browser) -> None:
+    with Command(*SITE, "-k", model) as server:
+        for asked, redirects, end, status, heading in ASKED:
+            browser.visit(server.url + asked)
+            assert browser.redirects() == redirects, asked
+            assert browser.run("location.href") == server.url + end
+            assert browser.document()["status"] == status, asked
+            assert browser.run(HEADING) == heading, asked
+            # However deep the address is, the page finds what it needs.
+            assert browser.run("document.styleSheets[0].cssRules.length") > 20
+            assert browser.run("[...document.images].every(image => image.naturalWidth)")
+            failed = ["the server responded with a status of"] if status >= 400 else []
+            said = [event["params"]["entry"]["text"] for event in browser.troubles()]
+            assert len(said) == len(failed) and all(map(str.count, said, failed)), said
+
+
+def test_every_rule_of_the_site_is_among_those() -> None:
+    text = (ROOT / "examples/static_site/_redirects").read_text("utf-8")
+    rules = redirects_file.parse(text)
+    asked = [path.partition("?")[::2] for path, *_ in ASKED]
+    used = [rules.match(*each, forced=forced) for each in asked for forced in (True, False)]
+    said = [n for n, line in enumerate(text.splitlines(), 1) if line and line[0] != "#"]
+    assert {match.line for match in used if match} == set(said)
+
+
+# Resolves to whether an inline script of the page's own has run.
+INLINE: Final = """
+(() => {
+  const script = document.createElement("script");
+  script.textContent = "document.ran = true";
+  document.body.append(script);
+  return document.ran === true;
+})()
+"""
+
+
+def test_the_headers_of_a_site_hold_in_the_browser(browser: Browser) -> None:
+    with Command(*SITE) as server:
+        browser.visit(server.url + "/")
+        assert browser.troubles() == []
+        assert browser.run(INLINE) is False
+        assert "Content Security Policy" in json.dumps(browser.troubles())
+        (style,) = browser.received("Stylesheet")
+        assert style["headers"]["cache-control"] == "public, max-age=3600"
+        for image in browser.received("Image"):
+            assert image["headers"]["cache-control"] == "public, max-age=86400"
+        assert browser.document()["headers"]["cache-control"] == "no-cache"
+        # It is the policy that refused.
+        browser.call("Page.setBypassCSP", enabled=True)
+        browser.visit(server.url + "/")
+        assert browser.run(INLINE) is True
+        browser.call("Page.setBypassCSP", enabled=False)
+        # A drawing alone has its style, by the exception of its path.
+        browser.visit(server.url + "/img/chart.svg")
+        slant = "getComputedStyle(document.querySelector('text')).fontStyle"
+        assert browser.run(slant) == "italic"
+        assert browser.troubles() == []
+
+
+# Resolves to the text of what a frame shows; null if the browser refuses to show it.
+FRAMED: Final = """
+new Promise(done => {
+  const frame = document.createElement("iframe");
+  frame.onload = () => done(frame.contentDocument && frame.contentDocument.body.innerText);
+  frame.src = %s;
+  document.body.append(frame);
+})
+"""
+
+
+def test_a_field_is_removed_where_the_site_says_so(browser: Browser) -> None:
+    with Command(*SITE) as server:
+        browser.visit(server.url + "/about")
+        assert [answer["status"] for answer in browser.received()] == [200, 200]
+        page, card = (answer["headers"] for answer in browser.received())
+        assert page["x-frame-options"] == "DENY"
+        assert "x-frame-options" not in card
+        assert browser.troubles() == []
+        assert "Two flashes" in browser.run(FRAMED % "'/embed/light'")
+        assert browser.run(FRAMED % "'/tides/today'") is None
+        assert "X-Frame-Options" in json.dumps(browser.troubles())
+
+
+def test_a_placeholder_names_the_download(tmp_path: Path, browser: Browser) -> None:
+    with Command(*SITE) as server:
+        behavior = {"behavior": "allow", "downloadPath": str(tmp_path / "downloads")}
+        browser.call("Page.setDownloadBehavior", **behavior)
+        browser.visit(server.url + "/about")
+        browser.run("document.querySelector('a[href$=\".ics\"]').click()")
+        begun = browser.wait_for("Page.downloadWillBegin")["params"]
+        assert begun["suggestedFilename"] == "skerry-light-open-days.ics"
+        while browser.wait_for("Page.downloadProgress")["params"]["state"] != "completed":
+            pass
+    got = (tmp_path / "downloads/skerry-light-open-days.ics").read_bytes()
+    assert got == (ROOT / "examples/static_site/calendar/open-days.ics").read_bytes()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_site_is_as_wide_as_a_phone(scheme: str, browser: Browser) -> None:
+    grounds = {"light": "rgb(253, 253, 251)", "dark": "rgb(13, 26, 38)"}
+    with Command(*SITE) as server:
+        browser.width(360)
+        browser.colours(scheme)
+        for path in ("/", "/about", "/blog/", "/blog/counting-ships", "/tides/today", "/nothing"):
+            browser.visit(server.url + path)
+            assert browser.run("document.documentElement.scrollWidth") == 360, path
+            ground = browser.run("getComputedStyle(document.body).backgroundColor")
+            assert ground == grounds[scheme]
+
+
+ONE_PAGE: Final = """<!doctype html><title>one page</title><h1></h1>
+<script type="module" src="/app.js"></script>"""
+ONE_SCRIPT: Final = "document.querySelector('h1').textContent = 'at ' + location.pathname;"
+FETCHED: Final = "fetch('%s', {headers: {Accept: '%s'}}).then(answer => answer.status)"
+
+
+def test_one_page_answers_navigations_and_nothing_else(tmp_path: Path, browser: Browser) -> None:
+    site = tmp_path / "one"
+    site.mkdir()
+    (site / "index.html").write_text(ONE_PAGE)
+    (site / "app.js").write_text(ONE_SCRIPT)
+    with Command("--documents-root", str(site), "--fallback", "index.html") as server:
+        for path in ("/", "/orders", "/orders/7/lines"):
+            browser.visit(server.url + path)
+            assert browser.document()["status"] == 200
+            assert browser.run(HEADING) == f"at {path}"
+            assert browser.troubles() == []
+        browser.run("history.pushState(null, '', '/a/place/of/its/own')")
+        browser.call("Page.reload")
+        browser.wait_for("Page.loadEventFired")
+        assert browser.run(HEADING) == "at /a/place/of/its/own"
+        statuses = [browser.run(FETCHED % pair) for pair in PAIRS]
+        assert statuses == [404, 404, 404, 200]
+        browser.visit(server.url + "/orders/missing.png")
+        assert browser.document()["status"] == 404
+
+
+# What a script, a picture and an API's client ask for; and a navigation.
+PAIRS: Final = (
+    ("/orders/missing.js", "*/*"),
+    ("/orders/missing.png", "image/avif,image/webp,*/*;q=0.8"),
+    ("/orders/8", "application/json"),
+    ("/orders/8", "text/html,*/*;q=0.8"),
+)
