@@ -400,8 +400,8 @@ class Config:
         metadata=_option(
             _STATIC,
             Kind(options.parse_paths, "ORIGIN", "`https://a.example`, with commas; `*`", many=True),
-            "Other origins whose pages may read the files; `*` for all. Where none are named, fonts "
-            "may be read by all, and nothing else.",
+            "Other origins whose pages may read the files; `*` for all. Where none are named, "
+            "fonts may be read by all, and nothing else.",
         ),
     )
     security_headers: bool = field(
