@@ -6,14 +6,14 @@ without the content.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from middleware.body import ONE_BLOCK, Block, Parts, SharedSlice, positional, stream
 from middleware.caching import POLICY_FIELDS
 from middleware.conditional import evaluate, range_applies
 from middleware.multipart import Multipart, part_cost
-from middleware.page import Headers, Page, Variant
+from middleware.page import Header, Headers, Page, Variant
 from middleware.ranges import Slice, parse_range
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 NOT_FOUND: Final = "404 Not Found"
+_BY_ACCEPT: Final = ("Vary", "Accept")
 _NOT_OF_A_SUBSTITUTE: Final = POLICY_FIELDS | {
     "accept-ranges",
     "content-length",
     "etag",
     "last-modified",
 }
-NO_CACHE: Final = ("Cache-Control", "no-cache")
-NO_STORE: Final = ("Cache-Control", "no-store")
+_NO_STORE: Final = ("Cache-Control", "no-store")
 
 
 class Request:
@@ -57,14 +57,18 @@ class Request:
     )
 
     def __init__(
-        self, environ: WSGIEnvironment, start_response: StartResponse, answers_for: object
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        answers_for: object,
+        policy: Header,
     ) -> None:
         self.environ = environ
         self.start_response = start_response
         self.method: str = environ["REQUEST_METHOD"]
         self.answers_for = answers_for
         self.fresh_until = 0.0
-        self.policy = NO_CACHE
+        self.policy = policy
         self.extra: Headers = []  # headers that depend on who asks, or how
         self.version: Version | None = None  # of the site, with live reload
         self.exc_info: ExcInfo | None = None  # of the error that the answer is about
@@ -72,6 +76,22 @@ class Request:
     def holds_until(self, moment: float) -> None:
         """The answer is also made of something that holds until then, and no longer."""
         self.fresh_until = min(self.fresh_until, moment)
+
+    def vary_by_accept(self) -> None:
+        """Whatever is answered now, it would be another answer for another Accept."""
+        self.extra = [*self.extra, _BY_ACCEPT]
+
+    def passed_on(self) -> StartResponse:
+        """The `start_response` for the application behind."""
+        if _BY_ACCEPT not in self.extra:
+            return self.start_response
+
+        def start_response(
+            status: str, headers: Headers, *exc_info: ExcInfo | None
+        ) -> Callable[[bytes], object]:
+            return self.start_response(status, _joined(headers, [_BY_ACCEPT]), *exc_info)
+
+        return start_response
 
     def start(self, status: str, headers: Headers) -> None:
         """Begin the answer with these headers, and those that depend on who asks."""
@@ -133,7 +153,7 @@ class Request:
         """Answer that the request cannot be met, with the file's headers but for its policy: one
         client's bad request, kept by a cache, would be the answer to everybody's good one."""
         kept = [pair for pair in variant.not_modified if pair[0].lower() not in POLICY_FIELDS]
-        return self.text(status, line, [*(headers or []), *kept, NO_STORE])
+        return self.text(status, line, [*(headers or []), *kept, _NO_STORE])
 
     def _range(self, variant: Variant, value: str) -> Iterable[bytes]:
         size = variant.size

@@ -17,6 +17,7 @@ import stat
 import struct
 import sys
 from collections.abc import Callable, Sequence
+from time import time_ns
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
@@ -75,6 +76,9 @@ _UNDECIDED: Final = frozenset(
     {errno.EXDEV, errno.ELOOP, errno.EAGAIN, errno.ENAMETOOLONG, errno.EPERM, errno.ENOSYS}
 )
 
+_YOUNG: Final = 2 * 10**9  # ns; the clocks of file systems tick every 10 ms, FAT's every 2 s
+_SKEW: Final = 60 * 10**9  # the clock of a file server may be ahead
+
 Signature = tuple[int, int, int, int, int]
 
 
@@ -99,6 +103,18 @@ class OpenFile:
     def signature(self) -> Signature:
         """device, inode, size, mtime_ns, ctime_ns: another value means that the file changed."""
         return self.device, self.inode, self.size, self.mtime_ns, self.ctime_ns
+
+    def unchanged(self) -> bool:
+        """Whether the file is still what it was when it was opened, as far as fstat(2) can tell.
+
+        One that was deleted, renamed over or given other rights is not.
+        """
+        now = os.fstat(self.fd)
+        return (
+            now.st_mtime_ns == self.mtime_ns
+            and now.st_size == self.size
+            and now.st_ctime_ns == self.ctime_ns
+        )
 
     def __del__(self) -> None:
         # Who shares a file does not know who is the last to use it.
@@ -129,6 +145,15 @@ class OpenFile:
 def signature_of(status: os.stat_result) -> Signature:
     """What `OpenFile.signature` is for a file of this status."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_young(mtime_ns: int) -> bool:
+    """Whether a file was written so lately that it may be written again with nothing to show it.
+
+    A time far in the future (an archive unpacked in another time zone) was set, and who writes to
+    the file now changes it.
+    """
+    return -_SKEW < time_ns() - mtime_ns < _YOUNG
 
 
 class Root:
@@ -224,7 +249,7 @@ def open_beneath(root: str, parts: Sequence[str]) -> OpenFile:
 
 
 def _existing(what: str, path: str | os.PathLike[str]) -> str:
-    absolute = os.path.abspath(os.fspath(path))  # not realpath: a link may be changed
+    absolute = os.path.abspath(os.fsdecode(path))  # not realpath: a link may be changed
     if not os.path.exists(absolute):
         raise ValueError(f"{what} does not exist: {absolute}")
     if not os.path.isdir(absolute):

@@ -37,8 +37,9 @@ class FileSlice(io.FileIO):
     """`count` bytes of a file from `offset`, as a raw file positioned there.
 
     Whoever uses `fileno()` finds the offset set and learns the end from Content-Length; `read()`
-    stops there by itself. A file that became shorter raises OSError: an end that comes too early
-    must break the connection, for nothing else tells the client.
+    stops there by itself, and does not use the offset of the descriptor, which a server that forks
+    may have given to another process. A file that became shorter raises OSError: an end that comes
+    too early must break the connection, for nothing else tells the client.
     """
 
     # Tells a server that sends by descriptor that it gets the same bytes as from read().
@@ -46,17 +47,28 @@ class FileSlice(io.FileIO):
 
     def __init__(self, fd: int, offset: int, count: int) -> None:
         super().__init__(fd, "rb")
+        self._position = 0
         self._stop = offset + count
         self.seek(offset)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """At most `size` bytes, by default all that are left; b"" at the end of the slice."""
-        left = max(0, self._stop - self.tell())
+        left = max(0, self._stop - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
-        data = super().read(wanted) or b""
+        data = _pread(self.fileno(), wanted, self._position) if wanted else b""
         if wanted and not data:
             raise _shrunk()
+        self._position += len(data)
         return data
+
+    def tell(self) -> int:
+        """Where the next byte is read from."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """As a file; also the descriptor's own offset is moved."""
+        self._position = super().seek(offset, whence)
+        return self._position
 
     def readall(self) -> bytes:
         """All bytes that are left."""
@@ -78,11 +90,14 @@ class SharedSlice:
     """
 
     fileno_is_content = True
+    # See docs/finished-answers.md.
     answered_by: object = None
     fresh_until = 0.0
+    holds: Callable[[], bool] | None
 
     def __init__(self, file: OpenFile, offset: int, count: int) -> None:
         self._file: OpenFile | None = file
+        self.holds = file.unchanged
         self._position = offset
         self._stop = offset + count
 
@@ -108,7 +123,7 @@ class SharedSlice:
 
     def close(self) -> None:
         """Let go of the file; it is closed when nobody uses it any more."""
-        self._file = None
+        self._file = self.holds = None
 
 
 class Parts:
@@ -201,7 +216,7 @@ def stream(
 
 def _honours_content_length(wrapper: object) -> bool:
     module = str(getattr(wrapper, "__module__", ""))
-    return positional(wrapper) or module.partition(".")[0] in _HONOUR_CONTENT_LENGTH
+    return module.partition(".")[0] in _HONOUR_CONTENT_LENGTH
 
 
 def _shrunk() -> OSError:

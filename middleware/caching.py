@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import translate
 from typing import Any, Final
 
-from middleware.entries import is_young
+from middleware.beneath import is_young
 from middleware.media import content_type
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"  # RFC 8246; a year, as RFC 9111 advises
@@ -41,7 +41,7 @@ Immutable = str | re.Pattern[str] | os.PathLike[str] | Callable[[str], bool] | N
 _FIELD_VALUE: Final = re.compile(r"[\x20-\x7e\t]+")  # RFC 9110 5.5, without obs-text
 
 
-def _unheard(remark: str) -> None:
+def _unheard(text: str) -> None:
     pass
 
 
@@ -55,7 +55,7 @@ class CachePolicy:
         searched for in the path, the path of a manifest (Django's, Vite's or a flat one), or a
         function from path to bool; None for none.
 
-    remark: is told of a manifest that cannot be read any more while files are served.
+    warn: is told, once, of a manifest that cannot be read any more while files are served.
 
     ValueError: one of them cannot be used; the message says which.
     """
@@ -64,12 +64,12 @@ class CachePolicy:
         self,
         cache_control: CacheControl = REVALIDATE,
         immutable: Immutable = HASHED_NAME,
-        remark: Callable[[str], None] = _unheard,
+        warn: Callable[[str], None] = _unheard,
     ) -> None:
         self._control = _control(cache_control)
         self._manifest = None
         if isinstance(immutable, os.PathLike):
-            self._manifest = Manifest(immutable, remark)
+            self._manifest = Manifest(immutable, warn)
         self._immutable = self._manifest or _immutable(immutable)
 
     def changed(self) -> bool:
@@ -85,6 +85,9 @@ def _control(given: CacheControl) -> Callable[[str], str | None]:
     if callable(given):
         return lambda path: None if (value := given(path)) is None else _value(value)
     if isinstance(given, Mapping):
+        for glob in given:
+            if not isinstance(glob, str):
+                raise ValueError(f"cache_control: not a glob: {glob!r}")
         # A path below the root begins without a slash; who writes one means the same.
         rules = [
             (re.compile(translate(glob.removeprefix("/"))), _value(value))
@@ -125,9 +128,10 @@ class Manifest:
     ValueError: the file cannot be read, or is none of these.
     """
 
-    def __init__(self, path: os.PathLike[str], remark: Callable[[str], None] = _unheard) -> None:
+    def __init__(self, path: os.PathLike[str], warn: Callable[[str], None] = _unheard) -> None:
         self._path = os.path.abspath(os.fspath(path))
-        self._remark = remark
+        self._warn = warn
+        self._told = ""
         self._seen = self._state()
         self._data: bytes | None = None
         self._names: frozenset[str] = frozenset()
@@ -143,11 +147,18 @@ class Manifest:
             return False
         self._seen = state
         try:
-            return self._read()
+            changed = self._read()
         except ValueError as error:
             if state is not None or not os.path.exists(self._path):  # else it is being written
-                self._remark(f"{error}; the names read before stay in use")
+                self._tell(f"{error}; the names read before stay in use")
             return False
+        self._told = ""
+        return changed
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self._warn(text)
 
     def _state(self) -> tuple[int, int, int] | None:
         """None if it cannot tell a change."""

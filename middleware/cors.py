@@ -45,7 +45,6 @@ class Cors:
                 )
         self._all = "*" in named
         self._named = frozenset(origin.lower() for origin in named) - {"*"}
-        self.by_origin: Final = bool(self._named) and not self._all
 
     def for_file(self, path: str) -> Headers:
         """The fields that do not depend on who asks."""
@@ -57,8 +56,10 @@ class Cors:
 
     def for_request(self, environ: Mapping[str, Any]) -> Headers:
         """The fields for the origin that asks, where origins are named."""
+        if not self._named or self._all:
+            return []
         origin = environ.get("HTTP_ORIGIN", "")
-        if not self.by_origin or origin.lower() not in self._named:
+        if origin.lower() not in self._named:
             return []
         return [("Access-Control-Allow-Origin", origin), _EXPOSE]
 

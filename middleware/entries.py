@@ -7,25 +7,12 @@ that nobody asks for any more are at the front.
 from __future__ import annotations
 
 import threading
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Final, Generic, Protocol, TypeVar
 
 INACTIVE: Final = 60.0
 """Seconds after which an entry that nobody asked for may leave though there is room: a file that
 is kept open occupies the disk also when it was deleted."""
-
-
-_YOUNG: Final = 2 * 10**9  # ns; the clocks of file systems tick every 10 ms, FAT's every 2 s
-_SKEW: Final = 60 * 10**9  # the clock of a file server may be ahead
-
-
-def is_young(mtime_ns: int) -> bool:
-    """Whether a file was written so lately that it may be written again with nothing to show it.
-
-    A time far in the future (an archive unpacked in another time zone) was set, and who writes to
-    the file now changes it.
-    """
-    return -_SKEW < time_ns() - mtime_ns < _YOUNG
 
 
 class Cacheable(Protocol):

@@ -108,6 +108,21 @@ class HeaderRules:
         apart, the last one stands where a field has one value only, and Vary is added to.
         What `:name` and `:splat` stand for is percent-encoded.
         """
+        found = self._found(path, without)
+        kept = [header for header in headers if header[0].lower() not in found]
+        varies = [value for name, value in headers if name.lower() == "vary"]
+        for name, items in found.items():
+            kept += _joined(name, items, varies)
+        return kept
+
+    def removed(self, path: str) -> frozenset[str]:
+        """The names, in lower case, of the fields that the rules remove at this path."""
+        return frozenset(name for name, items in self._found(path).items() if not items)
+
+    def _found(
+        self, path: str, without: Collection[str] = frozenset()
+    ) -> dict[str, list[tuple[str, str]]]:
+        """What the rules set each field to, by its name in lower case; to nothing: removed."""
         found: dict[str, list[tuple[str, str]]] = {}
         for pattern, fields in self._rules:
             caught = pattern.match(path)
@@ -117,11 +132,7 @@ class HeaderRules:
             for item in fields:
                 if item.name.lower() not in without:
                     _collect(found, item, values)
-        kept = [header for header in headers if header[0].lower() not in found]
-        varies = [value for name, value in headers if name.lower() == "vary"]
-        for name, items in found.items():
-            kept += _joined(name, items, varies)
-        return kept
+        return found
 
 
 def _collect(

@@ -164,7 +164,6 @@ def read_directory(
     *,
     top: bool = False,
     dotfiles: bool = False,
-    hidden: frozenset[str] = frozenset(),
     served: Callable[[str], bool] | None = None,
     limit: int = 10_000,
 ) -> Listing:
@@ -174,7 +173,6 @@ def read_directory(
         caller at a time; a path where the system cannot list a descriptor (Windows).
     top: whether it is the root of the site, which has `_headers` and `_redirects` of its own.
     dotfiles: show names with a leading dot.
-    hidden: more names that are not shown.
     served: whether the symbolic link of that name leads to something that may be served; asked
         before the target is looked at. None: links are not shown.
     limit: look at no more than this many names, the first in their order; at least 1.
@@ -187,7 +185,7 @@ def read_directory(
     with os.scandir(directory) as found:
         for each in found:
             name = _name(each.name)
-            if name is None or name in hidden or (name[0] == "." and not dotfiles):
+            if name is None or (name[0] == "." and not dotfiles):
                 continue
             # Only the place matters, not how deep it is or what is above.
             if not servable((name,) if top else ("above", name), dotfiles=dotfiles):

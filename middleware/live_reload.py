@@ -193,13 +193,11 @@ class LiveReload:
     def answer(self, path: str, environ: WSGIEnvironment) -> Answer | None:
         """The answer to a request for `path` (below the site): status, headers, body.
 
-        None if there is nothing of live reload at this path. Content-Length, and leaving out the
-        body for HEAD, are the caller's.
+        None if there is nothing of live reload at this path. Content-Length, leaving out the body
+        for HEAD, and refusing other methods than these two are the caller's.
         """
         if path not in (_EVENTS, _CLIENT):
             return None
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return "405 Method Not Allowed", [("Allow", "GET, HEAD")], b""
         if path == _EVENTS:
             return "200 OK", _headers("text/event-stream"), self._events(environ)
         return "200 OK", _headers("text/javascript; charset=utf-8"), _SCRIPT

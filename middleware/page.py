@@ -7,7 +7,6 @@ content coding, changes. Headers are prepared once; content is read when it is f
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,14 @@ from typing import Final
 from werkzeug.http import http_date
 
 from middleware import codings
-from middleware.beneath import OpenFile, Root, Signature, signature_of
+from middleware.beneath import OpenFile, Root, Signature, is_young
 from middleware.body import ONE_BLOCK, read_part
 from middleware.conditional import Validators
-from middleware.entries import is_young
 from middleware.media import content_type
 from middleware.negotiate import IDENTITY, choose_coding
 
-Headers = list[tuple[str, str]]
+Header = tuple[str, str]
+Headers = list[Header]
 Decorate = Callable[[str, str, Headers], Headers]
 
 _LEAST_TO_COMPRESS: Final = 256
@@ -70,7 +69,7 @@ class Content:
         """Bytes of memory, open files."""
         return len(self._data or b""), int(self._file is not None)
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Close the file until it is asked for, unless others read it."""
         file = self._take()
         if file is not None:
@@ -81,10 +80,7 @@ class Content:
         if self._data is not None:
             return self._data
         with self.own() as file:
-            data = self._read(file)
-            # Bytes that were written to meanwhile may be of two states, and are not kept.
-            if signature_of(os.fstat(file.fd)) == self._signature:
-                self._data = data
+            data = self._data = self._read(file)
         return data
 
     def everything(self) -> bytes:
@@ -94,11 +90,14 @@ class Content:
 
     def _read(self, file: OpenFile) -> bytes:
         try:
-            return read_part(file, 0, self.size)
+            data = read_part(file, 0, self.size)
         except OSError:
-            if signature_of(os.fstat(file.fd)) != self._signature:
-                raise Changed from None  # it became shorter
-            raise
+            if file.unchanged():
+                raise
+            raise Changed from None  # it became shorter
+        if not file.unchanged():
+            raise Changed  # the bytes may be of two states
+        return data
 
     def shared(self) -> OpenFile:
         """The file, open, for reading by position; stays open. Raises Changed, OSError."""
@@ -109,11 +108,19 @@ class Content:
                 file = self._file
             if file is None:  # two threads may open it; one of the two leaves with its reader
                 file = self._file = self._opened()
+        if not file.unchanged():
+            raise Changed  # bytes of now must not go under the tag of then
         return file
 
     def own(self) -> OpenFile:
         """The file, open, for the caller alone, who closes it. Raises Changed, OSError."""
-        return self._take() or self._opened()
+        file = self._take()
+        if file is None:
+            return self._opened()
+        if not file.unchanged():
+            file.close()
+            raise Changed
+        return file
 
     def _take(self) -> OpenFile | None:
         with _taking:
@@ -151,6 +158,8 @@ class Made:
         """All of it."""
         return self._data
 
+    everything = data
+
 
 class Variant:
     """One representation of a page (RFC 9110 3.2): the file in one content coding, or in none.
@@ -175,15 +184,14 @@ class Variant:
 class Page:
     """A file that answers for a URL path.
 
-    `path`: of the file, below the root ("css/site.css"); `media_type`: its Content-Type;
-    `signature`: what the file and its siblings were when the page was made; `young`: whether that
-    may not tell a change; `generation`: of the rules that its headers were made by;
-    `fresh_until`: in monotonic seconds, when to look again.
+    `url`: that path, decoded; `path`: of the file, below the root ("css/site.css"); `media_type`:
+    its Content-Type; `signature`: what the file and its siblings were when the page was made;
+    `young`: whether that may not tell a change; `generation`: of the rules that its headers were
+    made by; `fresh_until`: in monotonic seconds, when to look again.
     """
 
     __slots__ = (
         "_decorate",
-        "_url",
         "_variants",
         "codings",
         "fresh_until",
@@ -191,11 +199,12 @@ class Page:
         "media_type",
         "path",
         "signature",
+        "url",
         "young",
     )
 
     def __init__(self, url: str, path: str, media_type: str, decorate: Decorate) -> None:
-        self._url = url
+        self.url = url
         self._decorate = decorate
         self._variants: dict[str, Variant] = {}
         self.path = path
@@ -213,17 +222,23 @@ class Page:
         costs = [content.cost for content in contents]
         return 2048 + sum(memory for memory, _ in costs), sum(files for _, files in costs)
 
+    def close_files(self) -> None:
+        """Close what is open until it is asked for; for a page that nobody was given yet."""
+        for variant in self._variants.values():
+            if isinstance(variant.content, Content):
+                variant.content.release()
+
     @property
     def plain(self) -> Variant:
         """The file itself, in no content coding."""
         return self._variants["identity"]
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Close what is open only because it was looked at: an answer without content, such as
         304, has no use for a file that is small enough to be read at once."""
         plain = self.plain
         if plain.file is None and isinstance(plain.content, Content):
-            plain.content.rest()
+            plain.content.release()
 
     def choose(self, accept_encoding: str | None) -> Variant | None:
         """The variant for an Accept-Encoding header; None if the client takes none of them.
@@ -243,6 +258,10 @@ class Page:
             return variant if choose_coding(accept_encoding, ()) else None
         return variant
 
+    def instead_with(self, data: bytes) -> Page:
+        """A page like this one, of these bytes."""
+        return made_page(self.url, self.path, self.media_type, data, self._decorate)
+
     def add(self, coding: str, content: Content | Made, validators: Validators) -> Variant:
         """Add a variant; "identity" is the file itself."""
         headers = [("Content-Type", self.media_type), ("X-Content-Type-Options", "nosniff")]
@@ -255,7 +274,7 @@ class Page:
             headers.append(("Content-Encoding", coding))
         if self.codings:
             headers.append(("Vary", "Accept-Encoding"))
-        variant = Variant(content, validators, self._decorate(self._url, self.path, headers))
+        variant = Variant(content, validators, self._decorate(self.url, self.path, headers))
         self._variants[coding] = variant
         return variant
 
@@ -300,7 +319,7 @@ def file_page(
         content = Content(root, where, opened)
         page.add(coding, content, _validators(content, opened, coding))
         if coding != "identity":
-            content.rest()
+            content.release()
     return page
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -73,6 +74,22 @@ class _Param:
     named: bool
 
 
+class _Query:
+    """The query of a request; taken apart when the first rule asks, and once for all rules."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def given(self) -> dict[str, str]:
+        """The parameters by name, decoded; the first of each name."""
+        given: dict[str, str] = {}
+        for item in self.text.split("&"):
+            key, _, value = item.partition("=")
+            given.setdefault(unquote_plus(key), unquote_plus(value))
+        return given
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     origin: str
@@ -90,31 +107,27 @@ class _Rule:
     status: int
     forced: bool
 
-    def apply(self, path: str, query: str) -> Match | None:
+    def apply(self, path: str, query: _Query) -> Match | None:
         caught = self.pattern.match(path)
-        asked = self._asked(query)
+        asked = None if caught is None else self._asked(query)
         if caught is None or asked is None:
             return None
         if self.status in REWRITES:
             return self._rewrite(caught, asked)
         values = {name: quote(v, _CAUGHT_SAFE, errors="replace") for name, v in caught.items()}
         values |= {name: quote(v, "", errors="replace") for name, v in asked.items()}
-        location = self._location(values, query)
-        if location is None or self._is_own_target(path, query, location):
+        location = self._location(values, query.text)
+        if location is None or self._is_own_target(path, query.text, location):
             return None
         return Match(self.line, self.status, location=location)
 
-    def _asked(self, query: str) -> dict[str, str] | None:
+    def _asked(self, query: _Query) -> dict[str, str] | None:
         """The values of the query that the rule gives names to; None if it does not match."""
         if not self.params:
             return {}
-        given: dict[str, str] = {}
-        for item in query.split("&"):
-            key, _, value = item.partition("=")
-            given.setdefault(unquote_plus(key), unquote_plus(value))
         asked = {}
         for key, wanted in self.params.items():
-            text = given.get(key)
+            text = query.given.get(key)
             if text is None or not (text if wanted.named else text == wanted.text):
                 return None
             if wanted.named:
@@ -160,7 +173,7 @@ class _Rule:
             return False
         to, _, to_query = location.partition("#")[0].partition("?")
         to = unquote(to)
-        if self.pattern.match(to) is None or self._asked(to_query) is None:
+        if self.pattern.match(to) is None or self._asked(_Query(to_query)) is None:
             return False  # it does not apply again
         first, *others = map(unquote, self.target.path.parts[::2])
         if not others:
@@ -207,14 +220,15 @@ class RedirectRules:
         if not (table.static or table.dynamic) or ("/." in path and _DOTS.search(path)):
             return None
         first = None
+        asked = _Query(query)
         for rule in table.static.get(path.removesuffix("/"), ()):
-            first = rule.apply(path, query)
+            first = rule.apply(path, asked)
             if first is not None:
                 break
         for rule in table.dynamic:
             if first is not None and first.line < rule.line:
                 break
-            found = rule.apply(path, query)
+            found = rule.apply(path, asked)
             if found is not None:
                 return found
         return first

@@ -34,8 +34,8 @@ _LISTED_NAME: Final = 1024
 Siblings = dict[str, tuple[Sequence[str], OpenFile]]
 
 
-class Nothing:
-    """There is nothing for the client at this path."""
+class Looked:
+    """What was seen at a URL path, if it was no page."""
 
     def __init__(self) -> None:
         self.fresh_until = 0.0
@@ -46,11 +46,15 @@ class Nothing:
         return 256, 0
 
 
-class Moved(Nothing):
+class Nothing(Looked):
+    """There is nothing for the client at this path."""
+
+
+class Moved(Looked):
     """A directory with a page of its own, asked for without the slash at the end."""
 
 
-class Folder(Nothing):
+class Folder(Looked):
     """A directory without an index file, which may be listed; its pages are made when asked for.
 
     `url`: its URL path, decoded, with the slash at the end.
@@ -60,7 +64,7 @@ class Folder(Nothing):
         super().__init__()
         self.url = url
         self.listing = listing
-        self.pages: dict[str, Page] = {}
+        self.pages: dict[tuple[bool, str], Page] = {}  # whether JSON, and where it is mounted
 
     @property
     def cost(self) -> tuple[int, int]:
@@ -68,7 +72,7 @@ class Folder(Nothing):
         return 8192 + _LISTED_NAME * len(self.listing.entries), 0
 
 
-Found = Page | Nothing
+Found = Page | Looked
 
 
 class Site:
@@ -104,7 +108,7 @@ class Site:
         self._decorate = decorate
         self._remark = remark
         self._pages: Entries[Page] = Entries(_MOST_PAGES, _MOST_BYTES, _MOST_OPEN)
-        self._others: Entries[Nothing] = Entries(_MOST_OTHERS, _MOST_BYTES, 0)
+        self._others: Entries[Looked] = Entries(_MOST_OTHERS, _MOST_BYTES, 0)
         self._generation = 0
 
     def look_up(self, path: str) -> Found:
@@ -119,7 +123,7 @@ class Site:
 
     def weigh(self, path: str, page: Page) -> None:
         """Take note of what a page costs now that it was asked for."""
-        page.rest()
+        page.release()
         self._pages.weigh(path, page)
 
     def forget(self, path: str) -> None:
@@ -308,4 +312,4 @@ def _close(file: OpenFile, siblings: Mapping[str, tuple[Sequence[str], OpenFile]
         each.close()
 
 
-__all__ = ["MAX_AGE", "Changed", "Folder", "Found", "Moved", "Nothing", "Page", "Site"]
+__all__ = ["MAX_AGE", "Changed", "Folder", "Found", "Looked", "Moved", "Nothing", "Page", "Site"]

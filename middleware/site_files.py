@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from middleware import headers_file, redirects_file
-from middleware.beneath import Root, Signature
+from middleware.beneath import Root, Signature, is_young
 from middleware.body import read_part
-from middleware.entries import is_young
 from middleware.headers_file import HeaderRules
 from middleware.redirects_file import RedirectRules
 
@@ -22,11 +21,12 @@ class SiteFiles:
     """Both files of the site below `root`; a missing one is one without rules.
 
     `headers` and `redirects` hold the rules. ValueError: one cannot be read or used; the message
-    names file and line. Later, while serving, that is told to `remark` and the rules stay.
+    names file and line. Later, while serving, each such error is told to `warn` once, and the
+    rules stay.
     """
 
-    def __init__(self, root: Root, remark: Callable[[str], None]) -> None:
-        self._remark = remark
+    def __init__(self, root: Root, warn: Callable[[str], None]) -> None:
+        self._warn = warn
         self._headers = _SiteFile(root, "_headers", headers_file.parse)
         self._redirects = _SiteFile(root, "_redirects", redirects_file.parse)
 
@@ -43,11 +43,14 @@ class SiteFiles:
     def changed(self) -> bool:
         """Look whether one changed, and read it anew; True if other rules hold now."""
         changed = False
-        for file in (self._headers, self._redirects):
+        both: tuple[_SiteFile[Any], ...] = (self._headers, self._redirects)
+        for file in both:
             try:
                 changed = file.changed() or changed
             except (ValueError, OSError) as error:
-                self._remark(f"{error}; the rules read before stay in use")
+                if str(error) != file.told:
+                    file.told = str(error)
+                    self._warn(f"{error}; the rules read before stay in use")
         return changed
 
 
@@ -58,6 +61,7 @@ class _SiteFile(Generic[T]):
         self._parse = parse
         self._seen: Signature | None = None
         self._data = b""  # what was read last, be it right or wrong
+        self.told = ""  # what was wrong with it, as the operator was told
         self.rules = parse("", name)
         try:
             self.changed()
@@ -91,6 +95,7 @@ class _SiteFile(Generic[T]):
             line = data.count(b"\n", 0, error.start) + 1
             raise ValueError(f"{self._name}:{line}: this is not UTF-8") from None
         self.rules = self._parse(text, self._name)
+        self.told = ""  # the next error is another one
         return True
 
     def _unusable(self, problem: str) -> ValueError:

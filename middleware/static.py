@@ -19,23 +19,17 @@ from urllib.parse import quote
 
 from middleware import listing as listings
 from middleware import pages
-from middleware.answer import NO_CACHE, NO_STORE, NOT_FOUND, Request
+from middleware.answer import NOT_FOUND, Request
 from middleware.beneath import Root
-from middleware.caching import (
-    HASHED_NAME,
-    POLICY_FIELDS,
-    REVALIDATE,
-    CacheControl,
-    CachePolicy,
-    Immutable,
-)
+from middleware.caching import HASHED_NAME, REVALIDATE, CacheControl, CachePolicy, Immutable
 from middleware.cors import Cors
 from middleware.live_reload import LiveReload
 from middleware.negotiate import accepts_html, prefers_json
-from middleware.page import Changed, Content, Headers, Page, made_page
+from middleware.page import Changed, Headers, Page, made_page
+from middleware.policy import Policy
 from middleware.redirects_file import Match
-from middleware.security import HSTS, PRESET
-from middleware.site import MAX_AGE, Folder, Moved, Nothing, Site
+from middleware.resolve import judge, servable
+from middleware.site import MAX_AGE, Folder, Looked, Moved, Site
 from middleware.site_files import SiteFiles
 
 if TYPE_CHECKING:
@@ -48,8 +42,8 @@ _READING: Final = frozenset({"GET", "HEAD"})
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _TRIES: Final = 4
 _DEEPEST_ERROR_PAGE: Final = 16
-_OF_MADE_PAGES: Final = frozenset({"content-security-policy"})  # theirs fits what is in them
-_NOTHING: Final[frozenset[str]] = frozenset()
+_HTML: Final = "text/html; charset=utf-8"
+_MOST_MOUNTS: Final = 8
 _REASONS: Final = {
     301: "301 Moved Permanently",
     302: "302 Found",
@@ -125,53 +119,61 @@ class StaticFiles:
         beneath = Root(root, symlink_roots=symlink_roots, refused_link=remark.refused_link)
         if app is not None and not callable(app):
             raise ValueError(f"app is not a WSGI application: {app!r}")
-        if index is not None and (not index or "/" in index or index in (".", "..")):
-            raise ValueError(f"index must be the name of a file, or None: {index!r}")
         self._app = app
         self._prefix = _prefix(prefix)
-        self._fallback = None if fallback is None else _as_path_info("/" + fallback.strip("/"))
+        self._fallback = None if fallback is None else _fallback(fallback)
         self._not_found_page = not_found_page
-        self._caching = CachePolicy(cache_control, immutable, remark)
-        self._cors = Cors(cors_origins)
-        self._security = security_headers
-        self._files = SiteFiles(beneath, remark) if site_files else None
+        self._files = SiteFiles(beneath, log.warning) if site_files else None
         self._live = LiveReload(beneath.path) if live_reload else None
+        self._policy = Policy(
+            CachePolicy(cache_control, immutable, log.warning),
+            Cors(cors_origins),
+            self._files,
+            security=security_headers,
+            live=live_reload,
+        )
         self._max_age = 0.0 if live_reload else MAX_AGE
         self._look_again = monotonic() + self._max_age
         self._looking = threading.Lock()
         self._site = Site(
             beneath,
-            index=index,
+            index=None if index is None else _index(index, dotfiles),
             clean_urls=clean_urls,
             listing=listing,
             dotfiles=dotfiles,
             compress=compress and not live_reload,
             max_age=self._max_age,
-            decorate=self._decorate,
+            decorate=self._policy.for_file,
             remark=remark,
         )
-        self._check_fallback(fallback)
         self._built_in = self._made_pages()
-        with contextlib.suppress(Changed, OSError):
-            self._site.look_up("/404.html")  # so that the first who errs does not wait for it
+        self._look_ahead(fallback)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
         path = self._path(environ)
-        request = Request(environ, start_response, self)
-        request.policy = NO_CACHE if self._live is None else NO_STORE
+        request = Request(environ, start_response, self, self._policy.unkept)
         try:
-            answer = None if path is None else self._serve(request, path)
-            if answer is None and self._app is None:
-                answer = self._missing(request, path or "/")
-        except OSError as error:
-            if error.errno in _NO_DESCRIPTORS:
+            try:
+                answer = self._answer(request, path)
+            except OSError as error:
+                if error.errno not in _NO_DESCRIPTORS:
+                    raise
                 self._site.clear()  # the files that are kept open are the first to give way
+                answer = self._answer(request, path)
+        except OSError as error:
             return _unavailable(request, error)
         if answer is not None:
             return answer
         assert self._app is not None
-        return self._app(environ, start_response)
+        return self._app(environ, request.passed_on())
+
+    def _answer(self, request: Request, path: str | None) -> Iterable[bytes] | None:
+        """None: it is for the application behind."""
+        answer = None if path is None else self._serve(request, path)
+        if answer is None and self._app is None:
+            answer = self._missing(request, path or "/")
+        return answer
 
     def _path(self, environ: WSGIEnvironment) -> str | None:
         """The path below the prefix; None if it is outside, or has an encoded slash."""
@@ -204,13 +206,13 @@ class StaticFiles:
             if answer is not None:
                 return answer
             request.version = self._live.version()  # from before the page is looked at
-        request.extra = self._of_request(request.environ)
+        request.extra = self._policy.for_request(request.environ)
         if self._files is not None and self._files.redirects:
             match = self._match(request, path, forced=True)
             if match is not None:
                 return self._redirected(request, match)
         found = self._site.look_up(path)
-        if self._max_age and HSTS not in request.extra:
+        if self._max_age and not self._policy.by_scheme(request.environ):
             # An answer that depends on the scheme must not be given again over the other one.
             request.fresh_until = min(found.fresh_until, self._look_again)
         if not isinstance(found, Page):
@@ -219,15 +221,9 @@ class StaticFiles:
             return self._other_method(request, found.path)
         return self._page(request, path, found)
 
-    def _of_request(self, environ: WSGIEnvironment) -> Headers:
-        """The headers that depend on who asks, and how."""
-        extra = self._cors.for_request(environ) if self._cors.by_origin else []
-        if self._security and environ["wsgi.url_scheme"] == "https":
-            extra = [*extra, HSTS]
-        return extra
-
     def _page(self, request: Request, path: str, page: Page) -> Iterable[bytes]:
         request.holds_until(page.fresh_until)
+        request.extra = self._policy.kept(request.extra, page.url)
         try:
             answer = request.page(page if self._live is None else self._injected(request, page))
         except Changed:
@@ -236,13 +232,15 @@ class StaticFiles:
         self._site.weigh(path, page)
         return answer
 
-    def _no_page(self, request: Request, path: str, found: Nothing) -> Iterable[bytes] | None:
+    def _no_page(self, request: Request, path: str, found: Looked) -> Iterable[bytes] | None:
         if isinstance(found, (Moved, Folder)):
             if request.method not in _READING:
+                if self._app is not None and request.method != "OPTIONS":
+                    return None  # a directory takes no form, but the application may
                 return self._other_method(request, path)
             if isinstance(found, Folder):
-                return request.page(self._listing(request, found))
-            return _to_directory(request, self._cors.for_file(""))
+                return self._listed(request, found)
+            return _to_directory(request, self._policy.cors.for_file(""))
         if self._files is not None and self._files.redirects:
             match = self._match(request, path, forced=False)
             if match is not None:
@@ -250,7 +248,7 @@ class StaticFiles:
         if self._fallback is not None and _may_be_navigation(request, path):
             page = self._site.look_up(self._fallback)
             if isinstance(page, Page):
-                request.extra = [*request.extra, ("Vary", "Accept")]  # of the 404 as well
+                request.vary_by_accept()  # the 404 as well, and the application's answer
                 if accepts_html(request.environ.get("HTTP_ACCEPT")):
                     return self._page(request, self._fallback, page)
         return None
@@ -273,8 +271,12 @@ class StaticFiles:
 
     def _built_in_page(self, request: Request, code: int) -> Iterable[bytes]:
         if self._not_found_page:
-            return request.instead(_REASONS[code], self._built_in[code])
-        headers = [request.policy, *self._cors.for_file("")]
+            page = self._built_in[code]
+            request.extra = self._policy.kept(request.extra, page.url)
+            if self._live is not None:
+                page = self._injected(request, page)
+            return request.instead(_REASONS[code], page)
+        headers = [request.policy, *self._policy.cors.for_file("")]
         return request.text(_REASONS[code], pages.LINES[code], headers)
 
     def _error_page(self, request: Request, path: str) -> tuple[str, Page] | None:
@@ -290,34 +292,49 @@ class StaticFiles:
 
     def _instead(self, request: Request, status: str, path: str, page: Page) -> Iterable[bytes]:
         request.holds_until(page.fresh_until)
+        request.extra = self._policy.kept(request.extra, page.url)
         try:
             shown = page if self._live is None else self._injected(request, page)
-            return request.instead(status, shown)
+            answer = request.instead(status, shown)
         except Changed:
             self._site.forget(path)
             raise
+        self._site.weigh(path, page)
+        return answer
 
     def _made_pages(self) -> dict[int, Page]:
         """The built-in pages, with the headers that the rules have for 404.html and the like."""
-        kind = "text/html; charset=utf-8"
         return {
-            code: made_page(f"/{code}.html", f"{code}.html", kind, html, self._decorate_made)
+            code: made_page(f"/{code}.html", f"{code}.html", _HTML, html, self._policy.for_made)
             for code, html in pages.HTML.items()
         }
 
+    def _listed(self, request: Request, folder: Folder) -> Iterable[bytes]:
+        page = self._listing(request, folder)
+        request.extra = self._policy.kept(request.extra, folder.url)
+        return request.page(page if self._live is None else self._injected(request, page))
+
     def _listing(self, request: Request, folder: Folder) -> Page:
         as_json = prefers_json(request.environ.get("HTTP_ACCEPT"))
-        kind = "application/json" if as_json else "text/html; charset=utf-8"
-        page = folder.pages.get(kind)
+        mount = _as_text(self._mount(request))
+        page = folder.pages.get((as_json, mount))
         if page is None:
+            kind = "application/json" if as_json else _HTML
             if as_json:
                 data = listings.json_page(folder.listing)
             else:
-                data = listings.html_page(folder.listing, folder.url)
+                data = listings.html_page(folder.listing, mount + folder.url, root=f"{mount}/")
             path = folder.url[1:] + "index.html"
-            page = made_page(folder.url, path, kind, data, self._decorate_listing)
-            folder.pages[kind] = page
+            page = made_page(folder.url, path, kind, data, self._policy.for_listing)
+            if len(folder.pages) >= _MOST_MOUNTS:
+                folder.pages.clear()
+            folder.pages[as_json, mount] = page
         return page
+
+    def _mount(self, request: Request) -> str:
+        """The URL path that the site is mounted at, without a slash at its end, as PATH_INFO."""
+        mount: str = request.environ.get("SCRIPT_NAME", "") + self._prefix
+        return mount
 
     # -- `_redirects`
 
@@ -338,9 +355,8 @@ class StaticFiles:
         if match.location is not None:
             location = match.location
             if location.startswith("/"):  # of the site, which may be mounted somewhere
-                mount = request.environ.get("SCRIPT_NAME", "") + self._prefix
-                location = quote(mount.encode("latin-1")) + location
-            headers = [("Location", location), request.policy, *self._cors.for_file("")]
+                location = quote(self._mount(request).encode("latin-1")) + location
+            headers = [("Location", location), request.policy, *self._policy.cors.for_file("")]
             return request.text(_REASONS[match.status], "See the address in Location.", headers)
         assert match.target is not None
         target = _as_path_info(match.target)
@@ -361,10 +377,10 @@ class StaticFiles:
 
     def _other_method(self, request: Request, path: str) -> Iterable[bytes]:
         if request.method == "OPTIONS":
-            headers = [_ALLOW, *self._cors.preflight(path, request.environ)]
+            headers = [_ALLOW, *self._policy.cors.preflight(path, request.environ)]
             request.extra = []
             return request.send("204 No Content", headers)
-        headers = [_ALLOW, *self._cors.for_file(path)]
+        headers = [_ALLOW, *self._policy.cors.for_file(path)]
         return request.text("405 Method Not Allowed", "A file can only be read.", headers)
 
     def _live_answer(self, request: Request, path: str) -> Iterable[bytes] | None:
@@ -379,40 +395,12 @@ class StaticFiles:
 
     def _injected(self, request: Request, page: Page) -> Page:
         """For live reload: the page with the script in it, if it is one."""
-        content = page.plain.content
-        if not page.media_type.startswith("text/html") or not isinstance(content, Content):
+        if not page.media_type.startswith("text/html"):
             return page
         assert self._live is not None
-        mount = request.environ.get("SCRIPT_NAME", "") + self._prefix
-        html = self._live.inject(content.everything(), mount, request.version)
-        return made_page("/" + page.path, page.path, page.media_type, html, self._decorate)
-
-    def _decorate(self, url: str, path: str, headers: Headers) -> Headers:
-        """Add what the policies say of the file `path` that is served at `url`."""
-        value = self._caching(path)
-        policy = [] if value is None else [("Cache-Control", value)]
-        if self._live is not None:
-            policy = [NO_STORE]
-        return self._add(url, [*headers, *self._cors.for_file(path), *policy])
-
-    def _decorate_made(self, url: str, path: str, headers: Headers) -> Headers:
-        """The same for a page that is made here; no file's policy is meant for it."""
-        policy = NO_CACHE if self._live is None else NO_STORE
-        return self._add(url, [*headers, *self._cors.for_file(path), policy], _OF_MADE_PAGES)
-
-    def _decorate_listing(self, url: str, path: str, headers: Headers) -> Headers:
-        policy = ("Content-Security-Policy", listings.CONTENT_SECURITY_POLICY)
-        return self._decorate_made(url, path, [*headers, ("Vary", "Accept"), policy])
-
-    def _add(self, url: str, headers: Headers, without: frozenset[str] = _NOTHING) -> Headers:
-        if self._security:
-            headers += PRESET
-        headers = _one_vary(headers)
-        if self._files is not None and self._files.headers:
-            if self._live is not None:
-                without |= POLICY_FIELDS
-            headers = self._files.headers.apply(url, headers, without)
-        return headers
+        data = page.plain.content.everything()
+        html = self._live.inject(data, self._mount(request), request.version)
+        return page.instead_with(html)
 
     def _keep_up(self) -> None:
         """Read `_headers`, `_redirects` and the manifest anew if they changed."""
@@ -420,19 +408,27 @@ class StaticFiles:
             return  # another thread is at it
         try:
             until = monotonic() + self._max_age  # from before the look, as in site.py
-            changed = self._caching.changed()
-            if self._files is not None:
-                changed = self._files.changed() or changed
-            if changed:
+            if self._policy.changed():
                 self._site.clear()
                 self._built_in = self._made_pages()
             self._look_again = until
         finally:
             self._looking.release()
 
-    def _check_fallback(self, fallback: str | None) -> None:
-        if self._fallback is not None and not isinstance(self._site.look_up(self._fallback), Page):
-            raise ValueError(f"fallback is not a file below the root: {fallback!r}")
+    def _look_ahead(self, fallback: str | None) -> None:
+        """Look at what may be wrong with the site, and at what the first who errs would wait for.
+
+        Nothing stays open: a server may fork now, and its processes would share the descriptors.
+        """
+        if self._fallback is not None:
+            page = self._site.look_up(self._fallback)
+            if not isinstance(page, Page):
+                raise ValueError(f"fallback is not a file below the root: {fallback!r}")
+            page.close_files()
+        with contextlib.suppress(Changed, OSError):
+            page = self._site.look_up("/404.html")
+            if isinstance(page, Page):
+                page.close_files()
 
 
 class _Remarks:
@@ -456,26 +452,38 @@ class _Remarks:
         )
 
 
-def _one_vary(headers: Headers) -> Headers:
-    """The headers with their Vary fields joined into one."""
-    names = [value for name, value in headers if name == "Vary"]
-    if len(names) < 2:
-        return headers
-    return [pair for pair in headers if pair[0] != "Vary"] + [("Vary", ", ".join(names))]
-
-
 def _prefix(prefix: str) -> str:
     """The prefix as PATH_INFO would spell it, without a slash at the end."""
-    if not prefix.startswith("/"):
+    if not isinstance(prefix, str) or not prefix.startswith("/"):
         raise ValueError(f"prefix must begin with a slash: {prefix!r}")
-    if "//" in prefix or not {"?", "#", "\\"}.isdisjoint(prefix):
+    path = _as_path_info(prefix)
+    if judge(path, dotfiles=True) is None or not {"?", "#"}.isdisjoint(prefix):
         raise ValueError(f"prefix is not a URL path: {prefix!r}")
-    return _as_path_info(prefix).removesuffix("/")
+    return path.removesuffix("/")
+
+
+def _index(name: str, dotfiles: bool) -> str:
+    """The name of the index file, which must be one that is served."""
+    if not isinstance(name, str) or "/" in name or not servable((name,), dotfiles=dotfiles):
+        raise ValueError(f"index must be the name of a file that is served, or None: {name!r}")
+    return name
+
+
+def _fallback(path: str) -> str:
+    """The fallback as PATH_INFO would spell it."""
+    if not isinstance(path, str) or not path.strip("/"):
+        raise ValueError(f"fallback must be the path of a file below the root: {path!r}")
+    return _as_path_info("/" + path.strip("/"))
 
 
 def _as_path_info(path: str) -> str:
     """A decoded URL path as PATH_INFO spells it: each byte of its UTF-8 one latin-1 character."""
     return path.encode("utf-8").decode("latin-1")
+
+
+def _as_text(path: str) -> str:
+    """A URL path that is spelt as PATH_INFO, as text."""
+    return path.encode("latin-1").decode("utf-8", "replace")
 
 
 def _encoded_slash(environ: WSGIEnvironment) -> bool:

@@ -640,6 +640,7 @@ class _Response:
 
     sent = 0
     file = None
+    holds = None
     closer = None
 
 

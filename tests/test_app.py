@@ -279,6 +279,7 @@ HASHED = "a.0123456789ab.json"
         ("^a.*json", {HASHED, "a.json"}),
         ("manifest.json", {"a.json"}),
         ("./manifest.json", {"a.json"}),
+        ("build (1)/manifest.json", {"a.json"}),
         ("none", set()),
         ("", {HASHED}),
     ],
@@ -287,7 +288,9 @@ def test_which_names_are_immutable(folder: Path, immutable: str, kept: set[str])
     (folder / "files").mkdir()
     for name in (HASHED, "a.json"):
         (folder / "files" / name).write_text("{}")
-    (folder / "manifest.json").write_text('{"x.json": "a.json"}')
+    (folder / "build (1)").mkdir()
+    for place in (folder, folder / "build (1)"):
+        (place / "manifest.json").write_text('{"x.json": "a.json"}')
     options = {"immutable": immutable} if immutable else {}
     app = with_files(None, "files", "/", options)
     policies = {name: header_of(app, f"/{name}", "Cache-Control") for name in (HASHED, "a.json")}

@@ -47,7 +47,7 @@ ALL_OTHER: Final = 39
 # One whose answer the application promised to stay true (docs/finished-answers.md): with what is
 # sent in memory, and with a file behind its head.
 FINISHED: Final = 8
-FINISHED_FILE: Final = 12
+FINISHED_FILE: Final = 13
 
 
 def frames(call: Callable[[], object]) -> list[str]:

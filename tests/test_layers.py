@@ -30,7 +30,7 @@ LAYERS: Final = {
         " ranges security",
         "L1": "body caching compress headers_file listing live_reload redirects_file resolve",
         "L2": "page site_files",
-        "L3": "answer site",
+        "L3": "answer policy site",
         "L4": "static .",
     },
 }

@@ -8,6 +8,11 @@ returns, or the file in its `wsgi.file_wrapper`, carries two attributes:
     fresh_until   in seconds of time.monotonic(): until then a request whose head is the same byte
                   for byte may be given the same answer, whoever sends it.
 
+and, if the promise hangs on something that may be looked at in a moment,
+
+    holds         a function without arguments, called before each repetition; false: the
+                  application is asked again.
+
 A server that does not know these attributes loses nothing but the shortcut.
 """
 
@@ -46,6 +51,7 @@ class Answer:
         "file",
         "fresh_until",
         "head",
+        "holds",
         "request",
         "sent",
     )
@@ -64,6 +70,7 @@ class Answer:
         self.sent = response.sent
         self.environ = environ
         self.fresh_until = until
+        self.holds = response.holds
         self.request: object = None
         self.before = head.prefix
         self.after = b"\r\n" + body

@@ -360,8 +360,10 @@ def _arguments_of_files(options: Mapping[str, Any]) -> dict[str, Any]:
     immutable = arguments.get("immutable", "")
     if immutable == "none":
         arguments["immutable"] = None
-    elif _MANIFEST.fullmatch(immutable):
+    elif _MANIFEST.fullmatch(immutable) or os.path.isfile(immutable):
         arguments["immutable"] = Path(immutable)
+    if "index" in arguments:
+        arguments["index"] = arguments["index"] or None
     if "compression" in arguments:
         arguments["compress"] = arguments.pop("compression")
     return arguments

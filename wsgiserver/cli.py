@@ -221,6 +221,7 @@ def _serve(config: Config, *, check: bool) -> int:
     from wsgiserver.app import AppError
 
     _enter(config)
+    _set_up_logs(config)  # the application and its files may have something to tell
     if not config.app and not config.documents_root:
         if not Path(_DEFAULT_ROOT).is_dir():
             raise ConfigError(_NOTHING_TO_SERVE)
@@ -232,7 +233,6 @@ def _serve(config: Config, *, check: bool) -> int:
         click.echo(error.trace, err=True, nl=False)
         return _fail(str(error), NOT_LOADED)
     if check:
-        _check_logs(config)
         binds = ", ".join(map(str, config.bind))
         what = config.app or f"files of {config.documents_root}"
         click.echo(f"configuration ok: {what}, {config.worker_model}, {binds}")
@@ -240,7 +240,7 @@ def _serve(config: Config, *, check: bool) -> int:
     return _listen(app, config)
 
 
-def _check_logs(config: Config) -> None:
+def _set_up_logs(config: Config) -> None:
     from wsgiserver import logs
 
     try:

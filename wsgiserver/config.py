@@ -320,6 +320,14 @@ class Config:
         ),
     )
 
+    index: str = field(
+        default="index.html",
+        metadata=_option(
+            _STATIC,
+            Kind(options.parse_text, "NAME", "name of a file"),
+            "The file that answers for a folder; empty for none.",
+        ),
+    )
     clean_urls: bool = field(
         default=False,
         metadata=_option(_STATIC, options.FLAG, "Answer `/about` with the file `about.html`, too."),
@@ -341,6 +349,15 @@ class Config:
             options.FLAG,
             "Show folders that have no index.html, as HTML or (by Accept) JSON.",
             aliases=("autoindex", "directory_listing", "browse"),
+        ),
+    )
+    not_found_page: bool = field(
+        default=True,
+        metadata=_option(
+            _STATIC,
+            options.FLAG,
+            "Answer what is missing with the nearest `404.html` up the tree, or with a built-in "
+            "page; without it in one line of text. An application behind answers itself.",
         ),
     )
     dotfiles: bool = field(
@@ -381,9 +398,8 @@ class Config:
             Kind(options.parse_text, "REGEX", "a regular expression, a manifest's path, or none"),
             "Which files never change, because their names do, so that browsers keep them for a "
             "year: a regular expression that is searched for in the path; the manifest of Django, "
-            "Vite or webpack (a path that ends in `.json` and has no characters but those of "
-            "plain names); or `none`. Empty: a hash of 12 digits or more between dots, as in "
-            "`site.55e7cbb9ba48.css`.",
+            "Vite or webpack (the path of a file); or `none`. Empty: a hash of 12 digits or more "
+            "between dots, as in `site.55e7cbb9ba48.css`.",
         ),
     )
     compression: bool = field(

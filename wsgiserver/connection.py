@@ -144,7 +144,8 @@ class Connection:
             if answers and (answer := answers.get(data)) is not None:
                 now = self._context.now()
                 if answer.fresh_until > now and self._reader.buffer is None:
-                    return self._repeat(answer, now)
+                    if answer.holds is None or answer.holds():
+                        return self._repeat(answer, now)
             memo = self._reader.memo
             if memo is not None and memo.data == data:
                 # hot: the same head again costs one comparison instead of the parsing

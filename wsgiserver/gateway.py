@@ -135,6 +135,7 @@ class Response:
         "fresh_until",
         "gone",
         "head",
+        "holds",
         "left",
         "request",
         "sent",
@@ -153,6 +154,7 @@ class Response:
         self.closer: Callable[[], object] | None = None
         self.head: ResponseHead | None = None
         self.file: FileSlice | None = None
+        self.holds: Callable[[], bool] | None = None
         self.fresh_until = 0.0  # how long the application promised that it answers the same
         self.left: int | None = None  # content that the head still promises; None: no number
         self.committed = False
@@ -226,6 +228,7 @@ class Response:
         source: Any = result.file if type(result) is FileWrapper else result
         if getattr(source, "answered_by", None) is self._context.app and not self.committed:
             self.fresh_until = float(source.fresh_until)
+            self.holds = getattr(source, "holds", None)
             if isinstance(result, list):
                 return self._whole(b"".join(result))
         if type(result) is FileWrapper and not self.committed:

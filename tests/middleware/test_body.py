@@ -113,6 +113,14 @@ def test_a_slice_reads_as_the_bytes_do(site: Path, offset: int, count: int, size
         assert part.read(None) == expected[got:]
 
 
+def test_a_slice_does_not_use_the_position_of_the_descriptor(site: Path) -> None:
+    """Which another process, forked from this one, may move."""
+    with FileSlice(opened(site).detach(), 10, 100) as part:
+        assert part.read(10) == BIG[10:20]
+        os.lseek(part.fileno(), 5000, os.SEEK_SET)
+        assert part.read() == BIG[20:110]
+
+
 @pytest.mark.parametrize(
     ("wrapper", "offset", "count", "kind"),
     [
@@ -120,7 +128,6 @@ def test_a_slice_reads_as_the_bytes_do(site: Path, offset: int, count: int, size
         (Wrapper, 0, len(BIG), Wrapper),
         (Wrapper, 5, len(BIG) - 5, Blocks),  # might start at 0
         (Wrapper, 0, len(BIG) - 5, Blocks),  # might not stop
-        (Positional, 5, 100_000, Positional),
         (Gunicorn, 5, 100_000, Gunicorn),
         (Namesake, 5, 100_000, Blocks),
     ],

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from middleware import StaticFiles
-from middleware.entries import INACTIVE, Entries, is_young
+from middleware.beneath import is_young
+from middleware.entries import INACTIVE, Entries
 from middleware.site import MAX_AGE
 
 

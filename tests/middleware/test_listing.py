@@ -85,7 +85,6 @@ def test_what_is_hidden(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     assert names(read(tmp_path, top=True)) == ["shown"]
     assert names(read(tmp_path)) == ["_headers", "_redirects", "shown"]
-    assert names(read(tmp_path, hidden=frozenset({"shown"}))) == ["_headers", "_redirects"]
     assert names(read(tmp_path, top=True, dotfiles=True)) == [".env", ".well-known", "shown"]
 
 

@@ -311,3 +311,29 @@ def test_a_listing_that_leaves_names_out_is_told(
     assert len(names) == 10_000
     (line,) = caplog.messages
     assert "'/bare/' has too many names: its listing shows the first 10,000" in line
+
+
+def test_live_reload_is_in_pages_that_are_made_here(site: Path, ask: Ask) -> None:
+    """What is created while they are looked at appears by itself."""
+    app = StaticFiles(site, listing=True, live_reload=True)
+    for path, status in [("/bare/", 200), ("/missing", 404)]:
+        reply = ask(app, path)
+        assert reply.status == status
+        assert b'<script src="/.live-reload/client.js?since=' in reply.body
+    policy = ask(app, "/bare/").headers["Content-Security-Policy"]
+    assert "script-src 'self' 'sha256-" in policy and "connect-src 'self'" in policy
+    assert b"script" not in ask(app, "/bare/", HTTP_ACCEPT="application/json").body
+
+
+def test_the_application_behind_a_fallback_varies_too(site: Path, ask: Ask) -> None:
+    """A cache must not give its answer to a browser, which gets the page."""
+
+    def own(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Vary", "Cookie")])
+        return [b"own"]
+
+    for app, varies in [(behind, "Accept"), (own, "Cookie, Accept")]:
+        files = StaticFiles(site, app, fallback="index.html")
+        assert ask(files, "/login", HTTP_ACCEPT="*/*").headers["Vary"] == varies
+        assert "Accept" not in ask(files, "/x.js").headers.get("Vary", "")
+        assert "Accept" not in ask(files, "/login", "POST").headers.get("Vary", "")

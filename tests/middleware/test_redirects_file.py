@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 import pytest
 from hypothesis import example, given
@@ -388,3 +388,21 @@ def test_following_one_rule_comes_to_an_end(rule: str, parts: list[str], query: 
         to, _, query = match.location.partition("?")
         path = unquote(to)
     pytest.fail(f"{rule!r} is still redirecting: {path}?{query}")
+
+
+def test_a_query_is_taken_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rules ask for a parameter; and not at all by those for other paths."""
+    taken: list[str] = []
+
+    def counted(text: str) -> str:
+        taken.append(text)
+        return unquote_plus(text)
+
+    text = "".join(f"/store id={n} /{n}\n/x/{n}/* id={n} /{n}\n" for n in range(500))
+    rules = parse(text)
+    monkeypatch.setattr("middleware.redirects_file.unquote_plus", counted)
+    query = "&".join(f"k{n}=v" for n in range(1000))
+    for path, most in [("/nothing", 0), ("/store", 2000), ("/x/3/y", 2000)]:
+        taken.clear()
+        assert rules.match(path, query, forced=False) is None
+        assert len(taken) == most

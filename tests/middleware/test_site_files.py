@@ -314,7 +314,7 @@ def test_a_page_made_by_the_old_rules_does_not_outlive_them(
     """Another thread reads new rules while this one makes a page by the old ones."""
     (site / "_headers").write_text("/*\n  X-A: 1\n")
     app = StaticFiles(site)
-    decorate = app._decorate
+    decorate = app._policy.for_file
 
     def slow(url: str, path: str, headers: Any) -> Any:
         made = decorate(url, path, headers)
@@ -373,3 +373,44 @@ def test_no_policy_of_any_cache_on_what_is_no_file(site: Path, ask: Ask) -> None
     ):
         assert reply.status in (404, 412, 416)
         assert year not in reply.headers.values()
+
+
+@pytest.mark.parametrize("origins", ["*", ["https://a.example"]])
+def test_what_depends_on_who_asks_is_removed_too(
+    site: Path, ask: Ask, origins: str | list[str]
+) -> None:
+    (site / "_headers").write_text(
+        "/bare/*\n  ! Access-Control-Allow-Origin\n  ! Strict-Transport-Security\n"
+    )
+    app = StaticFiles(site, cors_origins=origins, security_headers=True)
+    asked = {"HTTP_ORIGIN": "https://a.example", "wsgi.url_scheme": "https"}
+    names = ("Access-Control-Allow-Origin", "Strict-Transport-Security")
+    for path, there in [("/a.txt", True), ("/bare/b.txt", False)]:
+        headers = ask(app, path, **asked).headers
+        assert [name in headers for name in names] == [there, there]
+
+
+def test_each_mistake_is_told_again_after_it_was_mended(
+    site: Path, ask: Ask, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad = "/*\n  X-A: 1\n", "/*\n  no field\n"
+    (site / "_headers").write_text(good)
+    app = StaticFiles(site)
+    for text, told in [(bad, 1), (bad, 1), (good, 1), (bad, 2), ("/*\n  nor this\n", 3)]:
+        (site / "_headers").write_text(text)
+        for _ in range(2):
+            clock[0] += MAX_AGE
+            assert ask(app, "/a.txt").headers["X-A"] == "1"
+        assert len(caplog.messages) == told, caplog.messages
+
+
+def test_a_flood_of_remarks_does_not_silence_the_rules(
+    site: Path, ask: Ask, clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = StaticFiles(site)
+    for number in range(1001):
+        app._site._remark(f"something of a file, {number}")
+    (site / "_headers").write_text("/*\n  no field\n")
+    clock[0] += MAX_AGE
+    ask(app, "/a.txt")
+    assert "_headers:2" in caplog.messages[-1]

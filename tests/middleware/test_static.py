@@ -161,9 +161,12 @@ def test_the_query_of_a_redirect_cannot_break_the_header(site: Path) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_other_methods(site: Path, ask: Ask, method: str) -> None:
-    for path in ("/a.txt", "/sub"):
-        reply = ask(StaticFiles(site, behind), path, method)
+    for path, app in [("/a.txt", behind), ("/a.txt", None), ("/sub", None)]:
+        reply = ask(StaticFiles(site, app), path, method)
         assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    for path in ("/sub", "/bare/"):  # a form that the application may take
+        assert ask(StaticFiles(site, behind, listing=True), path, method).status == 200
+    assert ask(StaticFiles(site, behind), "/sub", "OPTIONS").status == 204
     assert ask(StaticFiles(site), "/missing", method).status == 404
     assert ask(StaticFiles(site, behind), "/missing", method).status == 200
 
@@ -542,6 +545,16 @@ def test_what_a_policy_gives_is_checked(site: Path, ask: Ask, value: Any) -> Non
         ({"index": ""}, "index must be the name of a file"),
         ({"index": "a/b"}, "index must be the name of a file"),
         ({"index": ".."}, "index must be the name of a file"),
+        ({"index": 5}, "index must be the name of a file .*: 5"),
+        ({"index": "_headers"}, "index must be the name of a file that is served"),
+        ({"index": ".hidden"}, "index must be the name of a file that is served"),
+        ({"index": "a\\b"}, "index must be the name of a file that is served"),
+        ({"fallback": "/"}, "fallback must be the path of a file .*: '/'"),
+        ({"fallback": Path("index.html")}, "fallback must be the path of a file"),
+        ({"prefix": None}, "prefix must begin with a slash: None"),
+        ({"prefix": "/a/../b"}, "prefix is not a URL path"),
+        ({"prefix": "/a\r\nX: y"}, "prefix is not a URL path"),
+        ({"cache_control": {5: "x"}}, "cache_control: not a glob: 5"),
         ({"fallback": "missing.html"}, "fallback is not a file .*'missing.html'"),
         ({"fallback": "sub"}, "fallback is not a file .*'sub'"),
         ({"fallback": ".env"}, "fallback is not a file .*'.env'"),
@@ -730,3 +743,67 @@ def test_imports_no_server() -> None:
     root = Path(middleware.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
+
+
+def test_files_that_are_kept_open_give_way(
+    site: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor left, and those that are kept are not needed: the answer is no 503."""
+    app = StaticFiles(site)
+    for name in ("big.bin", "empty.txt"):
+        assert ask(app, f"/{name}").status == 200
+    left = [1]
+    opened = app._site._root.open
+    clear = app._site.clear
+
+    def open_(parts: Any) -> Any:
+        if left[0] <= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(parts)
+
+    def cleared() -> None:
+        left[0] = 100
+        clear()
+
+    left[0] = 0
+    monkeypatch.setattr(app._site._root, "open", open_)
+    monkeypatch.setattr(app._site, "clear", cleared)
+    assert ask(app, "/a.txt").status == 200
+    left[0] = 0
+    monkeypatch.setattr(app._site, "clear", clear)
+    assert ask(app, "/sub/").status == 503
+
+
+def test_nothing_is_open_when_a_server_may_fork(site: Path) -> None:
+    """Processes that share a descriptor share its position, too."""
+    (site / "404.html").write_bytes(b"x" * 300_000)
+    (site / "app.html").write_bytes(b"x" * 300_000)
+    before = len(os.listdir("/proc/self/fd"))
+    app = StaticFiles(site, fallback="app.html")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert app is not None
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_a_resumed_download_is_of_one_state(site: Path, ask: Ask, size: int) -> None:
+    """Rewritten in place, within the second in which nothing is looked at."""
+    (site / "f.bin").write_bytes(b"a" * size)
+    os.utime(site / "f.bin", (OLD, OLD))
+    app = StaticFiles(site)
+    wrapper = {"wsgi.file_wrapper": Positional}
+    first = ask(app, "/f.bin", HTTP_RANGE="bytes=0-9", **wrapper)
+    assert (first.status, first.body) == (206, b"a" * 10)
+    with (site / "f.bin").open("r+b") as file:
+        file.write(b"b" * size)
+    asked = {"HTTP_RANGE": "bytes=10-19", "HTTP_IF_RANGE": first.headers["ETag"]}
+    rest = ask(app, "/f.bin", **asked, **wrapper)
+    assert (rest.status, rest.body) in [(206, b"a" * 10), (200, b"b" * size)]
+
+
+def test_a_listing_names_the_path_it_is_mounted_at(site: Path, ask: Ask) -> None:
+    app = StaticFiles(site, listing=True, prefix="/files")
+    for mount in ("", "/caf\xc3\xa9"):
+        page = ask(app, "/files/bare/", SCRIPT_NAME=mount).body.decode()
+        name = mount.encode("latin-1").decode()
+        assert f"<title>Index of {name}/files/bare/</title>" in page
+        assert f'<a href="../"><bdi>{name}/files/</bdi></a>' in page

@@ -247,3 +247,14 @@ def _resident(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
     raise AssertionError("no VmRSS")
+
+
+def test_a_file_that_was_written_to_is_not_repeated(model: str, root: Path) -> None:
+    """Within the second: the same length, another tag."""
+    with Command("-k", model, "--documents-root", str(root)) as server, server.connect() as wire:
+        first = [wire.get("/big.bin") for _ in range(3)][-1]
+        with (root / "big.bin").open("r+b") as file:
+            file.write(b"another state")
+        second = wire.get("/big.bin")
+        assert second.body == (root / "big.bin").read_bytes()
+        assert second.get("ETag") != first.get("ETag")
