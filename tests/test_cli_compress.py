@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from tests.serving import Command
+from tests.support.browser import Browser, needed
 from tests.test_cli import environment
 
 TEXT: Final = b"a { color: red }\n" * 100
@@ -193,3 +195,33 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_done(folder: Path) -
     assert result.returncode == 1
     assert gzip.decompress((site / "a.css.gz").read_bytes()) == TEXT
     assert "gzip      1 made" in result.stdout
+
+
+# --- what is made of it ---------------------------------------------------------------------------
+
+
+@needed
+def test_a_browser_reads_what_is_made(folder: Path) -> None:
+    """All three, with the mark that is in each."""
+    codings = {"br": "br", "zstd": "zst", "gzip": "gz"}
+    lines = "".join(f"<p>line {number}</p>" for number in range(20_000))
+    for coding in codings:
+        (folder / "site" / f"{coding}.html").write_text(f"<!doctype html><title>t</title>{lines}")
+    assert run(folder, "compress", "site").returncode == 0
+    for coding in codings:
+        for other in codings.keys() - {coding}:
+            (folder / "site" / f"{coding}.html.{codings[other]}").unlink(missing_ok=True)
+    found = [
+        coding for coding, end in codings.items() if f"{coding}.html.{end}" in siblings(folder)
+    ]
+    with (
+        Command("--documents-root", str(folder / "site")) as server,
+        Browser(folder / "profile") as browser,
+    ):
+        for coding in found:
+            browser.visit(f"{server.url}/{coding}.html")
+            assert browser.document()["headers"]["content-encoding"] == coding
+            assert browser.run("document.body.lastChild.textContent") == "line 19999"
+            assert browser.run("document.body.childElementCount") == 20_000
+        assert browser.troubles() == []
+    assert "gzip" in found
