@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wsgiserver.config import Config
-from wsgiserver.connection import Connection, Want
+from wsgiserver.connection import Connection
 from wsgiserver.context import Context, Peer
 from wsgiserver.http.errors import HTTPError
-
-READ, WRITE, RUN, SHUT, CLOSE = Want
+from wsgiserver.states import CLOSE, READ, RUN, SHUT, WRITE, Want
 
 DATE = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 

@@ -11,11 +11,12 @@ from typing import Any, Final, cast
 
 import pytest
 
-from tests.helpers import CLOSE, READ, WRITE, Driver, Environ, Stage, get
+from tests.helpers import Driver, Environ, Stage, get
 from tests.helpers import post as posted
 from tests.support.wire import Truncated, replies
 from wsgiserver import answers
 from wsgiserver.answers import LONGEST_BODY, Answer, Answers
+from wsgiserver.states import CLOSE, READ, WRITE
 
 StartResponse = Callable[..., Any]
 MOST: Final = answers._MOST
@@ -125,6 +126,28 @@ def test_the_same_head_is_answered_without_asking() -> None:
     assert answer.endswith(b"\r\n\r\nanswer 1")
     assert [ask(first), ask(second), ask(second)] == [answer] * 3
     assert app.calls == 1
+
+
+def test_an_answer_that_does_not_hold_any_more_is_asked_for_anew() -> None:
+    holds: list[Any] = [True, True, False, True, ZeroDivisionError(), True]
+    asked: list[int] = []
+
+    def look() -> bool:
+        asked.append(1)
+        found = holds.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return bool(found)
+
+    def body(call: int) -> Block:
+        made = Block([b"answer %d" % call])
+        made.holds = look  # type: ignore[attr-defined]
+        return made
+
+    app, stage = promising(body)
+    driver = stage.connect()
+    answers = [ask(driver)[-1:] for _ in range(7)]
+    assert (answers, len(asked), app.calls) == ([b"1", b"1", b"1", b"2", b"2", b"3", b"3"], 6, 3)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "304 Not Modified", "404 Not Found", "206 Part"])

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pytest
 
-from tests.helpers import CLOSE, READ, Driver, Stage, echo, get
+from tests.helpers import Driver, Stage, echo, get
 from tests.support.wire import Reply, replies
+from wsgiserver.states import CLOSE, READ
 
 Case = dict[str, Any]
 FOLDER: Final = Path(__file__).parent / "cases"

@@ -13,26 +13,14 @@ from typing import Any, Final
 
 import pytest
 
-from tests.helpers import (
-    CLOSE,
-    READ,
-    RUN,
-    WRITE,
-    Application,
-    Driver,
-    Environ,
-    Stage,
-    chunked,
-    echo,
-    get,
-    hello,
-    post,
-)
+from tests.helpers import Application, Driver, Environ, Stage, chunked, echo, get, hello, post
 from tests.support.wire import Truncated, replies
-from wsgiserver import connection, context
-from wsgiserver.connection import Connection, State
-from wsgiserver.gateway import ClientDisconnected, FileWrapper
+from wsgiserver import context, states
+from wsgiserver.connection import Connection
+from wsgiserver.files import FileWrapper
+from wsgiserver.gateway import ClientDisconnected
 from wsgiserver.logs import Journal, Record, compile_format
+from wsgiserver.states import CLOSE, READ, RUN, WRITE, State
 
 StartResponse = Callable[..., Any]
 
@@ -1047,9 +1035,9 @@ Transition = tuple[str, str, str]  # state, verb, state
 
 
 def listed() -> set[Transition]:
-    """The transitions that the docstring of connection.py names."""
+    """The transitions that the docstring of states.py names."""
     found = set()
-    for line in (connection.__doc__ or "").splitlines():
+    for line in (states.__doc__ or "").splitlines():
         row = _ROW.match(line)
         for leaves in _LEAVES.finditer(row[2]) if row else ():
             for verb in leaves[1].split(", "):
@@ -1201,7 +1189,7 @@ def play(stage: Stage, events: list[Any]) -> set[Transition]:
 
 
 def test_the_table_of_transitions(tmp_path: Path) -> None:
-    """What the docstring of connection.py lists is what happens, all of it and nothing else.
+    """What the docstring of states.py lists is what happens, all of it and nothing else.
 
     A verb that leaves the state as it is need not be listed.
     """

@@ -20,23 +20,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.helpers import (
-    CLOSE,
-    READ,
-    RUN,
-    SHUT,
-    WRITE,
-    Driver,
-    Environ,
-    Stage,
-    chunked,
-    echo,
-    get,
-    post,
-)
+from tests.helpers import Driver, Environ, Stage, chunked, echo, get, post
 from tests.support.wire import Reply, Truncated, read_reply
-from wsgiserver.connection import Connection, State
-from wsgiserver.gateway import FileWrapper
+from wsgiserver.connection import Connection
+from wsgiserver.files import FileWrapper
+from wsgiserver.states import CLOSE, READ, RUN, SHUT, WRITE, State
 
 # -- any cut of a stream gives the same answers
 

@@ -21,12 +21,12 @@ import pytest
 
 from middleware import StaticFiles
 from tests.helpers import Driver, Environ, Stage, get, hello
-from wsgiserver.connection import Connection, Want
+from wsgiserver.connection import Connection
 from wsgiserver.context import Peer
 from wsgiserver.drive import close, drive
+from wsgiserver.states import CLOSE, READ
 from wsgiserver.workers.epoll import EpollWorker
 
-READ, WRITE, RUN, SHUT, CLOSE = Want
 PEER: Final = Peer("192.0.2.7", "4711", "server.example", "80")
 BROWSER: Final = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",

@@ -17,7 +17,7 @@ import pytest
 
 from tests.helpers import Application, Driver, Environ, Stage, chunked, get, post
 from tests.support.wire import Reply, replies
-from wsgiserver.gateway import FileWrapper, sendable
+from wsgiserver.files import FileWrapper, sendable
 
 StartResponse = Callable[..., Any]
 

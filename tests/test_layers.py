@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parent.parent
 LAYERS: Final = {
     "wsgiserver": {
         "L0": "http http.body http.errors http.framing http.grammar http.head http.response",
-        "L1": "answers clock context forwarded gateway request",
+        "L1": "answers clock context files forwarded gateway request states",
         "L2": "connection",
         "L3": "drive",
         "L4": "workers.base workers.pollers workers.readiness",
@@ -26,9 +26,10 @@ LAYERS: Final = {
         "L7": "app cli reload server __main__ .",
     },
     "middleware": {
-        "L0": "beneath codings conditional cors entries media multipart negotiate pages patterns"
-        " ranges security",
-        "L1": "body caching compress headers_file listing live_reload redirects_file resolve",
+        "L0": "beneath codings conditional cors entries folder media multipart negotiate pages"
+        " patterns ranges security",
+        "L1": "body caching compress compress_file compress_tree headers_file listing live_reload"
+        " redirects_file resolve",
         "L2": "page site_files",
         "L3": "answer policy site",
         "L4": "static .",
@@ -61,6 +62,7 @@ PURE: Final = {
     "wsgiserver.http": _PURE | {"ipaddress"},
     "wsgiserver.forwarded": _PURE | {"ipaddress"},
     "wsgiserver.connection": _PURE | {"io"},
+    "wsgiserver.states": _PURE,
     "middleware.conditional": _PURE,
     "middleware.media": _PURE,
     "middleware.headers_file": _PURE,

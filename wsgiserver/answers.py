@@ -22,8 +22,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from wsgiserver.context import Context
     from wsgiserver.gateway import Environ, Response
     from wsgiserver.http.response import ResponseHead
+    from wsgiserver.request import Memo
 
 # Answers that are remembered, and how many bytes each may have besides its head. Both together
 # bound the memory to 32 MiB.
@@ -89,6 +91,34 @@ class Answer:
 
 class Answers(dict[bytes, Answer]):
     """The answers of one worker by the request heads that they answer; the oldest leave first."""
+
+    def consider(self, response: Response, memo: Memo | None, context: Context) -> None:
+        """Keep what an application promised to hold, if it may be sent again to whoever asks.
+
+        Not if the request is remembered by more than its head, if the answer depends on who asked
+        (RFC 7239: what a proxy says counts from some peers only), or if its framing is the
+        server's own work. The caller sees to it that the connection stays open after it.
+
+        :param memo: the request that it answers, as its connection remembers it.
+        """
+        head = response.head
+        if memo is None or memo.data is None or head is None or context.draining:
+            return
+        framed = (head.length is not None or head.bodyless) and response.ended and not head.dated
+        wrong = response.left or response.surplus  # it is not what was declared
+        forwarded = any("FORWARDED" in key for key in memo.fields.environ)
+        if not framed or wrong or forwarded:
+            return
+        body = b""
+        if response.iterable is not None and response.file is None and not response.silent:
+            body = b"".join(response.iterable)
+        if len(body) <= LONGEST_BODY and memo.environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            answer = Answer(response, body, memo.environ.copy(), response.fresh_until)
+            if response.file is not None:
+                response.file.owner = answer
+            self.remember(memo.data, answer, context.now())
+            if context.draining:  # since a moment, in another thread
+                self.clear()
 
     def remember(self, head: bytes, answer: Answer, now: float) -> None:
         """Keep an answer until it is no longer fresh, or until there are too many."""

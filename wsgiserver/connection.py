@@ -1,80 +1,30 @@
-"""One HTTP/1.1 connection as a machine without I/O.
+"""One HTTP/1.1 connection as a machine without I/O: what each verb does in each state.
 
-Law of this file. A driver looks at `want` and does what it says; every method returns the new
-`want`. Nothing here touches a socket, waits, or logs. `run` is the only method that calls the
-application (also its `next` and its `close`) and the only one that may block. One flow touches a
-connection at a time, so there are no locks.
+It obeys the law of `states.py`; every verb returns the new `want`. Nothing here touches a socket,
+waits, or logs. `run` is the only verb that calls the application (also its `next` and its `close`)
+and the only one that may block; but `feed` may ask `holds` of a finished answer (answers.py). One
+flow touches a connection at a time, so there are no locks.
 
-    READ    feed(data) with what the socket gave, b"" at its end
-    WRITE   send from `out`, then from `file`; sent(n) with how many bytes went
-    RUN     run()
-    SHUT    shut the sending side of the socket, then read on as for READ
-    CLOSE   close the socket; with `reset` so that the client sees the truncation
-
-The states and what leaves them (`docs/architecture.md` draws the same):
-
-    IDLE      nothing   feed → HEAD | BODY | READY | REFUSED | CLOSED
-    IDLE      nothing   feed → LAST (a finished answer)   expire, drain, lost → CLOSED
-    HEAD      a part    feed → BODY | READY | REFUSED   expire → REFUSED (408)   lost → CLOSED
-    BODY      a part    feed → BODY | READY | REFUSED   expire → REFUSED (408) | CLOSED
-    BODY      a part    lost → CLOSED
-    READY     a whole   run → STREAM | LAST | REFUSED (500) | CLOSED
-    STREAM    answered  run → STREAM | LAST | CLOSED   expire, lost → ABORTING | CLOSED
-    LAST      all out   sent → IDLE | CLOSING | LINGER | CLOSED   expire, lost → ABORTING | CLOSED
-    LAST      all out   run → IDLE | LINGER | CLOSED | REFUSED (500)
-    CLOSING   close()   run → IDLE | LINGER | CLOSED
-    ABORTING  close()   run → CLOSED
-    REFUSED   our word  sent → LINGER   expire, lost → CLOSED
-    LINGER    drops it  feed, expire, lost → CLOSED
-    CLOSED
+What comes in is judged in `request.py`, what the application answers is framed in `gateway.py`.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from wsgiserver.answers import LONGEST_BODY, Answer
-from wsgiserver.gateway import ClientDisconnected, Environ, FileSlice, Headers, Response
-from wsgiserver.http import framing
+from wsgiserver.files import FileSlice
+from wsgiserver.gateway import ClientDisconnected, Response
 from wsgiserver.http.errors import BadRequest, HTTPError, InternalServerError, RequestTimeout
 from wsgiserver.request import BodyReader, HeadReader
+from wsgiserver.states import CLOSE, READ, RUN, SHUT, WRITE, State, Want
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from wsgiserver.answers import Answer
     from wsgiserver.context import Context, Peer
-
-
-class Want(Enum):
-    """What a driver has to do next."""
-
-    READ = "read"
-    WRITE = "write"
-    RUN = "run"
-    SHUT = "shut"
-    CLOSE = "close"
-
-
-class State(Enum):
-    """Where a connection stands; see the module."""
-
-    IDLE = "idle"
-    HEAD = "head"
-    BODY = "body"
-    READY = "ready"
-    STREAM = "stream"
-    LAST = "last"
-    CLOSING = "closing"
-    ABORTING = "aborting"
-    REFUSED = "refused"
-    LINGER = "linger"
-    CLOSED = "closed"
-
+    from wsgiserver.gateway import Environ, Headers
 
 # hot: a global is looked up faster than a member of an enumeration
-READ, WRITE, RUN, SHUT, CLOSE = Want
 IDLE, HEAD, BODY, READY, STREAM, LAST, CLOSING, ABORTING, REFUSED, LINGER, CLOSED = State
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -135,7 +85,7 @@ class Connection:
         self._started = 0.0
         self._carrier: Any = None
 
-    # -- the driver's verbs
+    # -- the verbs of its driver
 
     def feed(self, data: bytes) -> Want:
         """Take what the client sent; b"" means that it sends no more."""
@@ -144,8 +94,11 @@ class Connection:
             if answers and (answer := answers.get(data)) is not None:
                 now = self._context.now()
                 if answer.fresh_until > now and self._reader.buffer is None:
-                    if answer.holds is None or answer.holds():
-                        return self._repeat(answer, now)
+                    try:
+                        if answer.holds is None or answer.holds():
+                            return self._repeat(answer, now)
+                    except Exception:  # who cannot say whether it holds is asked for a new one
+                        answers.pop(data, None)
             memo = self._reader.memo
             if memo is not None and memo.data == data:
                 # hot: the same head again costs one comparison instead of the parsing
@@ -156,7 +109,13 @@ class Connection:
                     self._started = self._context.now()
                 return self._ready(memo.environ.copy(), BytesIO())
         try:
-            return self._receive(data)
+            if not data:
+                return self._ended()
+            if self._state is BODY:
+                return self._receive_body(data)
+            if self._state is LINGER:
+                return self.want
+            return self._receive_head(data)
         except HTTPError as error:
             return self._refuse(error)
 
@@ -166,10 +125,22 @@ class Connection:
         :param carrier: what `context.flush` needs to send at once (write(), early hints).
         """
         self._carrier = carrier
-        if self._state is READY:
-            return self._call()
-        if self._state is STREAM:
-            return self._pull()
+        try:
+            if self._state is READY:
+                context = self._context
+                environ = self._environ
+                assert environ is not None
+                response = self._response = Response(context, self)
+                self.out = response.call(environ)
+                if response.fresh_until and self.keep and self.minor:
+                    context.answers.consider(response, self._reader.memo, context)
+                return self._handed_out(response)
+            if self._state is STREAM:
+                assert isinstance(self._response, Response)
+                self.out = self._response.next_block()
+                return self._handed_out(self._response)
+        except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
+            return self._failed(error)
         return self._close_iterable()
 
     def sent(self, count: int) -> Want:
@@ -201,6 +172,8 @@ class Connection:
         self.want = READ
         return READ
 
+    # -- what may come in any state
+
     def expire(self) -> Want:
         """The deadline passed; what that means depends on the state alone."""
         state = self._state
@@ -214,15 +187,15 @@ class Connection:
             return self.want
         return self._closed()
 
-    def blocked(self) -> Want:
-        """The socket has nothing to give or takes nothing now."""
-        self._context.blocked += 1
-        return self.want
-
-    @property
-    def write_timeout(self) -> float:
-        """How long a client may take nothing while an answer is sent, in seconds."""
-        return self._context.write_timeout
+    def lost(self, error: OSError) -> Want:
+        """The client vanished."""
+        if self._state in (READY, CLOSING, ABORTING):
+            return self.want
+        if self._state in (STREAM, LAST):
+            return self._abort()
+        if self._state is BODY and self._context.journal.access is not None:
+            self._log_access("-", 0, (), True)
+        return self._closed()
 
     def drain(self) -> Want:
         """The worker stops: an idle connection closes, any other one after its answer.
@@ -238,6 +211,16 @@ class Connection:
             self.deadline = min(self.deadline, self._context.now() + _LAST_CALL)
         return self.want
 
+    def broken(self, error: Exception) -> Want:
+        """A fault of the server's own: it costs this connection, not the worker."""
+        self._context.journal.server_failed(self.peer.address, error)
+        response, self.reset = self._response, True
+        if response is not None:
+            self._close_response(response)
+        return self._closed()
+
+    # -- what a driver may ask and tell
+
     @property
     def idle(self) -> bool:
         """Whether it waits between two requests, so that closing it loses nothing."""
@@ -248,40 +231,17 @@ class Connection:
         """Whether not even a first head has come yet."""
         return self._fresh
 
-    def lost(self, error: OSError) -> Want:
-        """The client vanished."""
-        if self._state in (READY, CLOSING, ABORTING):
-            return self.want
-        if self._state in (STREAM, LAST):
-            return self._abort()
-        if self._state is BODY and self._context.journal.access is not None:
-            self._log_access("-", 0, (), True)
-        return self._closed()
+    @property
+    def write_timeout(self) -> float:
+        """How long a client may take nothing while an answer is sent, in seconds."""
+        return self._context.write_timeout
 
-    def broken(self, error: Exception) -> Want:
-        """A fault of the server's own: it costs this connection, not the worker."""
-        self._context.journal.server_failed(self.peer.address, error)
-        response, self.reset = self._response, True
-        if response is not None:
-            self._close_response(response)
-        return self._closed()
+    def blocked(self) -> Want:
+        """The socket has nothing to give or takes nothing now."""
+        self._context.blocked += 1
+        return self.want
 
-    # -- receiving
-
-    def _receive(self, data: bytes) -> Want:
-        state = self._state
-        if state is LINGER:
-            return self.want if data else self._closed()
-        if not data:
-            return self._ended_early()
-        if state is BODY:
-            return self._receive_body(data)
-        return self._receive_head(data)
-
-    def _ended_early(self) -> Want:
-        if self._state is IDLE:
-            return self._closed()
-        raise BadRequest("the request ended before it was complete.")
+    # -- IDLE, HEAD, BODY
 
     def _receive_head(self, data: bytes) -> Want:
         context, reader = self._context, self._reader
@@ -301,18 +261,17 @@ class Connection:
         self.minor = request.minor
         self.keep = self._asked_keep = request.keep
         self._environ = request.environ
-        waits = framing.expects_continue(request.minor, request.fields)
-        decoder = framing.request_body(request.minor, request.fields, context.limit_request_body)
-        if decoder is None:
+        body = request.body(context)
+        if body is None:
             self._rest = request.rest
             return self._ready(request.environ, BytesIO())
-        self._body = BodyReader(decoder, context.spool_size, context.spool_dir)
+        self._body = body
         self._state = BODY
         if request.rest:
             return self._receive_body(request.rest)
         self.deadline = context.now() + context.body_timeout
         self.want = READ
-        if waits:
+        if body.awaited:
             self.out = _CONTINUE
             self.want = WRITE
         return self.want
@@ -330,6 +289,19 @@ class Connection:
         # The coding is undone (RFC 9112 §7.1.3); what the application reads is the content.
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return self._ready(environ, body.file)
+
+    def _ended(self) -> Want:
+        """The client sends no more."""
+        if self._state is IDLE or self._state is LINGER:
+            return self._closed()
+        raise BadRequest("the request ended before it was complete.")
+
+    def _ready(self, environ: Environ, body: IO[bytes]) -> Want:
+        environ["wsgi.input"] = body
+        self._environ = environ
+        self._state = READY
+        self.want = RUN
+        return RUN
 
     def _repeat(self, answer: Answer, now: float) -> Want:
         """The application promised that this is what it would answer; see answers.py."""
@@ -352,61 +324,7 @@ class Connection:
         self.deadline = now + context.write_timeout
         return WRITE
 
-    # -- running the application
-
-    def _ready(self, environ: Environ, body: IO[bytes]) -> Want:
-        environ["wsgi.input"] = body
-        self._environ = environ
-        self._state = READY
-        self.want = RUN
-        return RUN
-
-    def _call(self) -> Want:
-        context = self._context
-        environ = self._environ
-        assert environ is not None
-        response = self._response = Response(context, self)
-        environ["wsgi.early_hints"] = response.early_hints
-        try:
-            result = context.app(environ, response.start_response)
-            self.out = response.begin(result)
-            if response.fresh_until:
-                self._remember(response, result)
-            return self._handed_out(response)
-        except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
-            return self._failed(error)
-
-    def _remember(self, response: Response, result: Iterable[bytes]) -> None:
-        """Keep an answer that may be repeated to whoever sends the same head.
-
-        Not one that depends on who asked (RFC 7239: what a proxy says counts from some peers
-        only), that closes the connection, or whose framing is the server's own work.
-        """
-        memo, head, context = self._reader.memo, response.head, self._context
-        if memo is None or memo.data is None or head is None or context.draining:
-            return
-        framed = (head.length is not None or head.bodyless) and response.ended and not head.dated
-        wrong = response.left or response.surplus  # it is not what was declared
-        forwarded = any("FORWARDED" in key for key in memo.fields.environ)
-        if not (framed and self.keep and self.minor) or wrong or forwarded:
-            return
-        body = b"" if response.silent or response.file is not None else b"".join(result)
-        if len(body) <= LONGEST_BODY and memo.environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            answer = Answer(response, body, memo.environ.copy(), response.fresh_until)
-            if response.file is not None:
-                response.file.owner = answer
-            context.answers.remember(memo.data, answer, context.now())
-            if context.draining:  # since a moment, in another thread
-                context.answers.clear()
-
-    def _pull(self) -> Want:
-        response = self._response
-        assert isinstance(response, Response)
-        try:
-            self.out = response.next_block()
-            return self._handed_out(response)
-        except BaseException as error:  # asyncio's, gevent's and sys.exit's are no Exceptions
-            return self._failed(error)
+    # -- READY, STREAM
 
     def _handed_out(self, response: Response) -> Want:
         """Some of the answer is in `out`; find out what follows it."""
@@ -460,19 +378,7 @@ class Connection:
             return self._refuse(InternalServerError("the application failed."))
         return self._abort()
 
-    def _close_response(self, response: Response | Answer) -> None:
-        try:
-            response.close()
-        except BaseException as error:
-            self._context.journal.application_failed(self._environ or {}, error)
-
-    def _close_iterable(self) -> Want:
-        response = self._response
-        assert response is not None
-        self._close_response(response)
-        return self._finish(response) if self._state is CLOSING else self._closed()
-
-    # -- after the answer
+    # -- LAST, CLOSING
 
     def _all_sent(self) -> Want:
         state = self._state
@@ -507,20 +413,25 @@ class Connection:
             self._body = None
         if not self.keep or (context.draining and not self._rest):
             return self._close_or_shut()
-        if self._rest:
-            return self._next_request()
         self._state = IDLE
         self.deadline = context.now() + context.keep_alive
         self.want = READ
+        if self._rest:  # pipelining: what came behind this request begins the next one
+            data, self._rest = self._rest, b""
+            return self.feed(data)
         return READ
 
-    def _next_request(self) -> Want:
-        """What was sent behind the last request is the beginning of the next (pipelining)."""
-        data, self._rest = self._rest, b""
-        self._state = IDLE
-        self.want = READ
-        self.deadline = self._context.now() + self._context.keep_alive
-        return self.feed(data)
+    def _close_iterable(self) -> Want:
+        response = self._response
+        assert response is not None
+        self._close_response(response)
+        return self._finish(response) if self._state is CLOSING else self._closed()
+
+    def _close_response(self, response: Response | Answer) -> None:
+        try:
+            response.close()
+        except BaseException as error:
+            self._context.journal.application_failed(self._environ or {}, error)
 
     def _wrong_length(self, response: Response | Answer) -> None:
         text = "more bytes" if response.surplus else "fewer bytes"
@@ -534,44 +445,7 @@ class Connection:
         self._context.journal.response_wrong(self._environ, "a file got shorter while it was sent")
         return self._abort()
 
-    def _refuse(self, error: HTTPError) -> Want:
-        """Answer in the application's place, then close."""
-        context = self._context
-        if error.status != InternalServerError.status:  # that one was told with its traceback
-            context.journal.refused(self.peer.address, error)
-        body = b"" if self.head_only else error.body()
-        self.out = (
-            f"HTTP/1.1 {error.status_line}\r\nContent-Type: text/plain\r\n"
-            f"Content-Length: {len(error.body())}\r\nConnection: close\r\n"
-        ).encode("ascii") + b"%b%b\r\n%b" % (
-            f"Server: {context.server_header}\r\n".encode("latin-1")
-            if context.server_header
-            else b"",
-            context.date_line(),
-            body,
-        )
-        if context.journal.access is not None:
-            self._log_access(error.status_line, len(body), (), False)
-        self._release()
-        self._state = REFUSED
-        self.deadline = context.now() + context.write_timeout
-        self.want = WRITE
-        return WRITE
-
-    def _log_response(self, response: Response | Answer, sent: int, aborted: bool) -> None:
-        head = response.head
-        if head is None:
-            self._log_access("-", 0, (), aborted)
-        else:
-            self._log_access(head.status, sent, head.headers, aborted)
-
-    def _log_access(self, status: str, sent: int, headers: Headers, aborted: bool) -> None:
-        context, environ = self._context, self._environ
-        assert context.journal.access is not None
-        seconds = context.now() - self._started if environ else 0.0
-        if environ is None:
-            environ = {"REMOTE_ADDR": self.peer.address}
-        context.journal.access(environ, status, sent, headers, seconds, aborted)
+    # -- ABORTING, REFUSED, LINGER, CLOSED
 
     def _abort(self) -> Want:
         """The answer cannot be completed: end it so that the client can tell."""
@@ -588,6 +462,23 @@ class Connection:
         self._state = ABORTING
         self.want = RUN
         return RUN
+
+    def _refuse(self, error: HTTPError) -> Want:
+        """Answer in the application's place, then close."""
+        context = self._context
+        if error.status != InternalServerError.status:  # that one was told with its traceback
+            context.journal.refused(self.peer.address, error)
+        head, content = error.answer(context.server_line + context.date_line())
+        if self.head_only:
+            content = b""
+        self.out = head + content
+        if context.journal.access is not None:
+            self._log_access(error.status_line, len(content), (), False)
+        self._release()
+        self._state = REFUSED
+        self.deadline = context.now() + context.write_timeout
+        self.want = WRITE
+        return WRITE
 
     def _close_or_shut(self) -> Want:
         """Close at once only if nothing unread can be on its way.
@@ -622,3 +513,20 @@ class Connection:
         if self._body is not None:
             self._body.close()
         self._response = self._environ = self._body = self._carrier = None
+
+    # -- the access log
+
+    def _log_response(self, response: Response | Answer, sent: int, aborted: bool) -> None:
+        head = response.head
+        if head is None:
+            self._log_access("-", 0, (), aborted)
+        else:
+            self._log_access(head.status, sent, head.headers, aborted)
+
+    def _log_access(self, status: str, sent: int, headers: Headers, aborted: bool) -> None:
+        context, environ = self._context, self._environ
+        assert context.journal.access is not None
+        seconds = context.now() - self._started if environ else 0.0
+        if environ is None:
+            environ = {"REMOTE_ADDR": self.peer.address}
+        context.journal.access(environ, status, sent, headers, seconds, aborted)

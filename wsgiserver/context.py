@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from wsgiserver.answers import Answers
 from wsgiserver.clock import Clock
-from wsgiserver.gateway import Environ, FileWrapper, Headers
+from wsgiserver.files import FileWrapper
+from wsgiserver.gateway import Environ, Headers
 from wsgiserver.http.errors import HTTPError
 from wsgiserver.http.response import ResponseHead
 
@@ -98,6 +99,8 @@ class Context:
         self.spool_size = config.spool_size
         self.spool_dir = config.spool_dir or None
         self.server_header = config.server_header
+        server_line = f"Server: {self.server_header}\r\n" if self.server_header else ""
+        self.server_line = server_line.encode("latin-1")
         self._trusted = config.forwarded_allow_ips
         self.answers = Answers()
         self._heads: dict[tuple[Any, ...], ResponseHead] = {}

@@ -13,10 +13,9 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from wsgiserver.connection import Connection, Want
-from wsgiserver.gateway import FileSlice
-
-READ, WRITE, RUN, SHUT, CLOSE = Want
+from wsgiserver.connection import Connection
+from wsgiserver.files import FileSlice
+from wsgiserver.states import READ, RUN, SHUT, WRITE, Want
 
 _RECEIVE: Final = 65536
 # A turn of one connection: so many steps (a call of the application, a send), then the others.

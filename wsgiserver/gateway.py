@@ -1,4 +1,4 @@
-"""PEP 3333 between a request and an application: start_response, write, the body and its framing.
+"""PEP 3333: the application is called, and what it answers is framed.
 
 A `Response` lives for one call of the application and knows nothing of sockets. What it gives
 back is bytes to send, or a file to send; who sends them, and when, is the connection's business.
@@ -6,13 +6,11 @@ back is bytes to send, or a file to send; who sends them, and when, is the conne
 
 from __future__ import annotations
 
-import io
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from wsgiserver.files import FileSlice, FileWrapper, sendable
 from wsgiserver.http.framing import response_fields
 from wsgiserver.http.response import ResponseError, ResponseHead, field_lines
 
@@ -29,74 +27,11 @@ _JOIN_LIMIT: Final = 65536
 # ones the copy would cost more than the system call.
 _COPY_LIMIT: Final = 1048576
 
-_PLAIN_FILES: Final = (io.FileIO, io.BufferedReader, io.BufferedRandom)
-
 _END: Any = object()  # what an exhausted iterator gives, which no application can yield
 
 
 class ClientDisconnected(ConnectionError):
     """Raised in an application that writes to a client which is gone."""
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper` (PEP 3333): an iterable over a file, which the server may send whole.
-
-    :param file: an object with `read(size)`. :param block_size: bytes per block when it has to
-        be read after all.
-
-    A file is sent from its `tell()` to the response's Content-Length at the latest, without using
-    or moving the descriptor's own position: `positional` tells middleware that a range can be
-    sent like a file, and that several answers may share a descriptor.
-    """
-
-    positional = True
-
-    def __init__(self, file: Any, block_size: int = 65536) -> None:
-        self.file = file
-        self.block_size = block_size
-        close = getattr(file, "close", None)
-        if close is not None:
-            self.close = close
-
-    def __iter__(self) -> Iterator[bytes]:
-        read, size = self.file.read, self.block_size
-        return iter(lambda: read(size), b"")
-
-
-class FileSlice:
-    """`count` bytes from `offset` of the open file `fd`: to be sent, not read.
-
-    `owner` is what must live as long as the descriptor is used.
-    """
-
-    __slots__ = ("count", "fd", "offset", "owner")
-
-    def __init__(self, fd: int, offset: int, count: int, owner: object) -> None:
-        self.fd = fd
-        self.offset = offset
-        self.count = count
-        self.owner = owner
-
-
-def sendable(file: Any) -> FileSlice | None:
-    """What is left of a file that sendfile(2) can send, from its current offset; else None.
-
-    Only plain binary files count. A wrapper with a `fileno()` may mean something else by it: that
-    of GzipFile belongs to the compressed file, and a TextIOWrapper has read ahead.
-    """
-    file = getattr(file, "file", file) if type(file).__module__ == "tempfile" else file
-    raw = getattr(file, "raw", file)
-    # A subclass may read otherwise than the file is, so only these very types count, and those
-    # that say so (`fileno_is_content`).
-    if not getattr(file, "fileno_is_content", False) and (
-        type(raw) is not io.FileIO or type(file) not in _PLAIN_FILES
-    ):
-        return None
-    status = os.fstat(raw.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    offset = file.tell()
-    return FileSlice(raw.fileno(), offset, max(status.st_size - offset, 0), file)
 
 
 class Request(Protocol):
@@ -116,7 +51,8 @@ class Response:
     `committed` says that its head was made, `begun` that a byte of it was given to be sent; after
     that nothing can be taken back. `file` is set when a file follows the head. `ended` says that
     nothing follows any more.
-    `closer` is the `close()` of the application's iterable while it is still to be called.
+    `iterable` is what the application returned, unless it was a plain list or tuple; `closer` its
+    `close()` while that is still to be called.
     `request` is None once the answer is complete, so that an application that keeps its
     start_response does not keep the connection.
     """
@@ -124,7 +60,6 @@ class Response:
     __slots__ = (
         "_chunked",
         "_context",
-        "_iterable",
         "_iterator",
         "_size",
         "begun",
@@ -136,6 +71,7 @@ class Response:
         "gone",
         "head",
         "holds",
+        "iterable",
         "left",
         "request",
         "sent",
@@ -147,7 +83,7 @@ class Response:
         self._context = context
         self.request: Request | None = request
         self.gone = False  # the client is, a send from within the application failed
-        self._iterable: Iterable[bytes] | None = None
+        self.iterable: Iterable[bytes] | None = None
         self._iterator: Iterator[bytes] | None = None
         self._size: int | None = None  # of all blocks, where that is known
         self._chunked = False
@@ -205,11 +141,15 @@ class Response:
 
     # -- what the connection calls
 
-    def begin(self, result: Iterable[bytes]) -> bytes:
-        """The first bytes of the answer, from what the application returned.
+    def call(self, environ: Environ) -> bytes:
+        """Call the application; the first bytes of its answer.
 
-        :raises ResponseError: what it returned is no answer.
+        :raises BaseException: what it raises; ResponseError if what it returned is no answer.
         """
+        environ["wsgi.early_hints"] = self.early_hints
+        return self._begin(self._context.app(environ, self.start_response))
+
+    def _begin(self, result: Iterable[bytes]) -> bytes:
         if type(result) is list or type(result) is tuple:
             # hot: the commonest answer is complete here, without an iterator
             if len(result) == 1:
@@ -219,7 +159,7 @@ class Response:
                 return self._whole(b"".join(result))
             self._size, self._iterator = size, iter(result)
             return self.next_block()
-        self._iterable = result
+        self.iterable = result
         self.closer = getattr(result, "close", None)
         if isinstance(result, (bytes, str)):
             raise ResponseError(
@@ -246,14 +186,14 @@ class Response:
             return self._end()
         if not block:
             return b""
-        if not self.committed and self._size is None and _length(self._iterable) == 1:
+        if not self.committed and self._size is None and _length(self.iterable) == 1:
             self._size = len(block)
         return self._committed_with(block)
 
     def close(self) -> None:
         """Call `close()` of the iterable if it has one: exactly once, whatever happened."""
         closer, self.closer = self.closer, None
-        self._iterable = self._iterator = None
+        self.iterable = self._iterator = None
         if closer is not None:
             closer()
 

@@ -39,6 +39,18 @@ class Request:
         self.head_only = head_only
         self.rest = rest
 
+    def body(self, context: Context) -> BodyReader | None:
+        """What takes and stores the body that is to follow; None if there is none.
+
+        :raises HTTPError: it is not clear where it ends, it is over the limit, or the client
+            expects what this server does not do.
+        """
+        awaited = framing.expects_continue(self.minor, self.fields)
+        decoder = framing.request_body(self.minor, self.fields, context.limit_request_body)
+        if decoder is None:
+            return None
+        return BodyReader(decoder, awaited, context)
+
 
 class Memo:
     """The last request of a connection, for a client that repeats itself.
@@ -192,14 +204,15 @@ class BodyReader:
     """Stores the content of a body, in memory or, over `spool_size`, in an unlinked file.
 
     `file` is where it is, positioned at its beginning once it is complete; `size` its length.
+    `awaited` says that the client waits for 100 (Continue) before it sends it.
     """
 
-    __slots__ = ("_decoder", "_spool_dir", "_spool_size", "file", "size")
+    __slots__ = ("_context", "_decoder", "awaited", "file", "size")
 
-    def __init__(self, decoder: Decoder, spool_size: int, spool_dir: str | None) -> None:
+    def __init__(self, decoder: Decoder, awaited: bool, context: Context) -> None:
         self._decoder = decoder
-        self._spool_size = spool_size
-        self._spool_dir = spool_dir
+        self._context = context
+        self.awaited = awaited
         self.file: IO[bytes] = BytesIO()
         self.size = 0
 
@@ -220,8 +233,8 @@ class BodyReader:
 
     def _store(self, content: bytes) -> None:
         self.size += len(content)
-        if self.size > self._spool_size and isinstance(self.file, BytesIO):
-            spool = TemporaryFile(dir=self._spool_dir)  # noqa: SIM115  closed with the request
+        if self.size > self._context.spool_size and isinstance(self.file, BytesIO):
+            spool = TemporaryFile(dir=self._context.spool_dir)  # noqa: SIM115  closed with the request
             spool.write(self.file.getbuffer())
             self.file = spool
         self.file.write(content)

@@ -17,8 +17,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from tests.helpers import CLOSE, READ, Environ, Stage, echo
+from tests.helpers import Environ, Stage, echo
 from tests.support.wire import Reply, replies
+from wsgiserver.states import CLOSE, READ
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 LIMITS: Final[dict[str, Any]] = {

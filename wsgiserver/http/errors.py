@@ -24,9 +24,18 @@ class HTTPError(Exception):
         """Status and reason as WSGI writes them: `400 Bad Request`."""
         return f"{self.status} {self.reason}"
 
-    def body(self) -> bytes:
-        """The small text body of the answer, in ASCII."""
-        return f"{self.status_line}: {self.detail}\n".encode("ascii")
+    def answer(self, fields: bytes) -> tuple[bytes, bytes]:
+        """Head and content of the answer, a small text in ASCII, after which the server closes.
+
+        :param fields: the server's own field lines, each with its CRLF.
+        """
+        status = self.status_line
+        content = f"{status}: {self.detail}\n".encode("ascii")
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: {len(content)}\r\nConnection: close\r\n"
+        )
+        return b"%b%b\r\n" % (head.encode("ascii"), fields), content
 
 
 class BadRequest(HTTPError):

@@ -11,14 +11,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from wsgiserver import drive as driving
-from wsgiserver.connection import Connection, Want
+from wsgiserver.connection import Connection
 from wsgiserver.context import Peer
 from wsgiserver.drive import drive
+from wsgiserver.states import CLOSE, READ, RUN, Want
 
 if TYPE_CHECKING:
     from wsgiserver.context import Context
 
-READ, WRITE, RUN, SHUT, CLOSE = Want
 log = logging.getLogger("wsgiserver.error")
 
 # Out of descriptors or buffers: accepting again at once would only spin.

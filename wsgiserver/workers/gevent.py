@@ -12,9 +12,10 @@ from gevent.event import Event
 from gevent.hub import Hub, get_hub
 from gevent.timeout import Timeout
 
-from wsgiserver.connection import Connection, Want
+from wsgiserver.connection import Connection
 from wsgiserver.drive import receive_last
-from wsgiserver.workers.base import GLANCE, PAUSE, READ, Blocking, Exhausted
+from wsgiserver.states import READ, Want
+from wsgiserver.workers.base import GLANCE, PAUSE, Blocking, Exhausted
 
 if TYPE_CHECKING:
     Flow = gevent.Greenlet[Any, Any]

@@ -10,7 +10,7 @@ import select
 from time import perf_counter, sleep
 from typing import Any, Final
 
-from wsgiserver.connection import Want
+from wsgiserver.states import Want
 from wsgiserver.workers.pollers import Poll, Poller
 from wsgiserver.workers.readiness import Readiness
 

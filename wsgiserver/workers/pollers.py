@@ -6,9 +6,7 @@ import select
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from wsgiserver.connection import Want
-
-READ, WRITE, RUN, SHUT, CLOSE = Want
+from wsgiserver.states import READ, WRITE, Want
 
 Poll = Callable[[float], "list[tuple[int, int]]"]
 

@@ -16,12 +16,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-from wsgiserver.connection import Connection, Want
+from wsgiserver.connection import Connection
 from wsgiserver.drive import close, drive, receive_last
+from wsgiserver.states import CLOSE, READ, RUN, WRITE, Want
 from wsgiserver.workers.base import PAUSE, Exhausted, Worker
 from wsgiserver.workers.pollers import Poller, best_poller
-
-READ, WRITE, RUN, SHUT, CLOSE = Want
 
 # How exactly deadlines are kept, in seconds.
 _TICK: Final = 0.25

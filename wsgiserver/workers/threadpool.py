@@ -17,10 +17,10 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, ClassVar
 
-from wsgiserver.connection import Want
 from wsgiserver.drive import drive
+from wsgiserver.states import CLOSE, RUN, Want
 from wsgiserver.workers.base import log
-from wsgiserver.workers.readiness import CLOSE, RUN, Entry, Readiness
+from wsgiserver.workers.readiness import Entry, Readiness
 
 Job = tuple[int, Entry] | None
 
