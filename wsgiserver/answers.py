@@ -33,13 +33,15 @@ _MOST: Final = 512
 # Of these, answers with a file; each holds a descriptor.
 _MOST_FILES: Final = 32
 LONGEST_BODY: Final = 65536
+# An answer of at most so many bytes is kept with its Date line in it.
+_SHORT: Final = 4096
 
 
 class Answer:
     """One answer, ready to be sent to a connection that stays open; immutable but for `request`.
 
-    `before` and `after` are the bytes around the Date line; `file` descriptor, offset and count of
-    the file that follows, or None.
+    `before` and `after` are the bytes around the Date line; `whole` is all of a short one with the
+    line `date` in it; `file` descriptor, offset and count of the file that follows, or None.
 
     To a connection it looks like a `Response` of which everything was handed out. `close()` of
     the application's file is called when nobody can send from it any more.
@@ -49,6 +51,7 @@ class Answer:
         "_closer",
         "after",
         "before",
+        "date",
         "environ",
         "file",
         "fresh_until",
@@ -56,6 +59,7 @@ class Answer:
         "holds",
         "request",
         "sent",
+        "whole",
     )
 
     left: Final = None
@@ -76,10 +80,19 @@ class Answer:
         self.request: object = None
         self.before = head.prefix
         self.after = b"\r\n" + body
+        self.date = self.whole = b""
         file = response.file  # of which the connection will count off what it sent
         self.file = None if file is None else (file.fd, file.offset, file.count)
         self._closer: Callable[[], object] | None = response.closer
         response.closer = None
+
+    def dated(self, date: bytes) -> bytes:
+        """All of it, without the file; a short one is kept until the Date line is another."""
+        whole = b"".join((self.before, date, self.after))
+        if len(whole) <= _SHORT:
+            self.whole = whole  # before the date, which other threads look at
+            self.date = date
+        return whole
 
     def close(self) -> None:
         """Nothing: one connection is done with it, others may not be."""

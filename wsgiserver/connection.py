@@ -316,7 +316,8 @@ class Connection:
             environ = environ | {"REMOTE_ADDR": peer.address, "REMOTE_PORT": peer.port}
         self._environ = environ
         self._response = answer
-        self.out = b"".join((answer.before, context.date_line(), answer.after))
+        date = context.date_line()
+        self.out = answer.whole if answer.date is date else answer.dated(date)
         if answer.file is not None:
             self.file = FileSlice(*answer.file, answer)
         self._state = LAST
