@@ -70,6 +70,7 @@ class Stage:
         )
         self.context.now = lambda: self.now
         self.context.date_line = lambda: DATE
+        self.context.clock.line, self.context.clock.fresh_until = DATE, float("inf")
         self.context.flush = _flush
 
     def connect(self, kind: type[Connection] = Connection, address: str = "192.0.2.7") -> Driver:

@@ -195,7 +195,7 @@ def test_the_date_is_that_of_now() -> None:
     driver = stage.connect()
     before = ask(driver)
     later = b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
-    stage.context.date_line = lambda: later
+    stage.context.clock.line = later
     after = ask(driver)
     assert app.calls == 1
     assert before != after

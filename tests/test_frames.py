@@ -41,13 +41,13 @@ BROWSER: Final = (
 
 # The most frames that one request may take, through a worker's loop and with the application: a
 # request that the client repeats, one with another target, and one of which everything is new.
-REPEATED: Final = 20
+REPEATED: Final = 18
 OTHER_TARGET: Final = 31
 ALL_OTHER: Final = 39
 # One whose answer the application promised to stay true (docs/finished-answers.md): with what is
 # sent in memory, and with a file behind its head.
-FINISHED: Final = 8
-FINISHED_FILE: Final = 13
+FINISHED: Final = 6
+FINISHED_FILE: Final = 12
 
 
 def frames(call: Callable[[], object]) -> list[str]:

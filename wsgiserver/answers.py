@@ -62,6 +62,7 @@ class Answer:
         "whole",
     )
 
+    finished: Final = True
     left: Final = None
     surplus: Final = False
     gone: Final = False

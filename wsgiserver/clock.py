@@ -13,18 +13,19 @@ class Clock:
     threads in `date_line` costs one formatting more, no more than that.
     """
 
-    __slots__ = ("_date_line", "_fresh_until", "now")
+    __slots__ = ("fresh_until", "line", "now")
 
     def __init__(self) -> None:
         self.now = monotonic
-        self._fresh_until = 0.0
-        self._date_line = b""
+        # hot: whoever knows the time needs not ask `date_line` while `line` is fresh
+        self.fresh_until = 0.0
+        self.line = b""
 
     def date_line(self) -> bytes:
         """The Date field of this second, with its CRLF (RFC 9110 §6.6.1)."""
         now = self.now()
-        if now >= self._fresh_until:
+        if now >= self.fresh_until:
             wall = time()
-            self._date_line = b"Date: %b\r\n" % formatdate(wall, usegmt=True).encode("ascii")
-            self._fresh_until = now + 1 - wall % 1
-        return self._date_line
+            self.line = b"Date: %b\r\n" % formatdate(wall, usegmt=True).encode("ascii")
+            self.fresh_until = now + 1 - wall % 1
+        return self.line

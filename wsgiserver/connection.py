@@ -150,7 +150,14 @@ class Connection:
             response = self._response  # hot: the commonest end of an answer
             if response is not None and response.closer is None:
                 self.out = b""
-                return self._finish(response)
+                context = self._context
+                if not response.finished or context.draining or context.journal.access is not None:
+                    return self._finish(response)
+                self._response = self._environ = None  # what _finish would do, and no more
+                self._state = IDLE
+                self.deadline = context.now() + context.keep_alive
+                self.want = READ
+                return READ
         self.deadline = self._context.now() + self._context.write_timeout
         if out:
             if count < len(out):
@@ -316,7 +323,8 @@ class Connection:
             environ = environ | {"REMOTE_ADDR": peer.address, "REMOTE_PORT": peer.port}
         self._environ = environ
         self._response = answer
-        date = context.date_line()
+        clock = context.clock
+        date = clock.line if now < clock.fresh_until else clock.date_line()
         self.out = answer.whole if answer.date is date else answer.dated(date)
         if answer.file is not None:
             self.file = FileSlice(*answer.file, answer)

@@ -57,6 +57,7 @@ class Response:
     start_response does not keep the connection.
     """
 
+    finished: Final = False  # see answers.py
     __slots__ = (
         "_chunked",
         "_context",
