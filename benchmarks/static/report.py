@@ -40,10 +40,13 @@ GOALS: Final = (
 
 
 def goals_table(run: Run) -> Table:
-    """A row for each goal: what was measured, what was wanted, the verdict."""
+    """A row for each goal: what was measured, what was wanted, the verdict.
+
+    The last column is the base's largest figure by its smallest: by how much the machine varies.
+    """
     cells = summarise(run.samples, run.base)
     return [
-        ["goal", f"× {BASE}", "at most", "verdict"],
+        ["goal", f"× {BASE}", "at most", "verdict", f"{BASE} by itself"],
         *(_verdict(run, goal, cells.get((goal.server, goal.workload))) for goal in GOALS),
     ]
 
@@ -51,10 +54,20 @@ def goals_table(run: Run) -> Table:
 def _verdict(run: Run, goal: Goal, cell: Cell | None) -> list[str]:
     name = f"{goal.server}, {run.titles.get(goal.workload, goal.workload)}"
     if run.base != BASE or cell is None or cell.problem or cell.unable or cell.ratio is None:
-        return [name, "–", f"{goal.ratio:.2f}", "not measured"]
+        return [name, "–", f"{goal.ratio:.2f}", "not measured", "–"]
     # Judged as it is shown: what is measured is not known to a third digit.
     met = round(cell.ratio, 2) <= goal.ratio
-    return [name, f"{cell.ratio:.2f}", f"{goal.ratio:.2f}", "met" if met else "missed"]
+    verdict = "met" if met else "missed"
+    return [name, f"{cell.ratio:.2f}", f"{goal.ratio:.2f}", verdict, _spread(run, goal.workload)]
+
+
+def _spread(run: Run, workload: str) -> str:
+    figures = [
+        each.cpu_us
+        for each in run.samples
+        if (each.server, each.workload) == (run.base, workload) and not each.problem and each.cpu_us
+    ]
+    return f"1–{max(figures) / min(figures):.2f}" if figures else "–"
 
 
 def figures_table(run: Run, figure: Callable[[Cell], str]) -> Table:
@@ -111,6 +124,9 @@ mean size of the answers must stay that of the checked one.
 ![CPU time per request by server and kind of request](img/benchmarks-static.svg)
 
 ### Goals
+
+The last column says by how much the figures of {base} itself differ from round to round; a ratio is known no better than
+that allows. Ten mebibytes are the kernel's copying, which varies most.
 
 {goals}
 
