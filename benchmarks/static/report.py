@@ -125,8 +125,8 @@ mean size of the answers must stay that of the checked one.
 
 ### Goals
 
-The last column says by how much the figures of {base} itself differ from round to round; a ratio is known no better than
-that allows. Ten mebibytes are the kernel's copying, which varies most.
+The last column says by how much the figures of {base} itself differ from round to round; a ratio
+is known no better than that allows. Ten mebibytes are the kernel's copying, which varies most.
 
 {goals}
 
