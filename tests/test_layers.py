@@ -22,7 +22,8 @@ LAYERS: Final = {
         "L4": "workers.base workers.pollers workers.readiness",
         "L5": "workers.single workers.process workers.thread workers.gevent"
         " workers.nonblocking workers.epoll workers.threadpool",
-        "L6": "options config listeners logs signals workers",
+        "L6": "options config fate fleet_plan listeners logs scoreboard signals workers",
+        "L6b": "supervisor",
         "L7": "app cli reload server __main__ .",
     },
     "middleware": {

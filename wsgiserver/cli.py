@@ -193,7 +193,7 @@ def _run(asked: Asked) -> int:
         click.echo(show(config, sources), nl=False)
         return 0
     if asked.check or not config.reload:
-        return _serve(config, check=asked.check)
+        return _serve(config, asked)
     from wsgiserver.listeners import BindError
     from wsgiserver.reload import supervise
 
@@ -217,27 +217,63 @@ def _arguments(asked: Asked) -> list[str]:
     return [*words, asked.given["app"]] if "app" in asked.given else words
 
 
-def _serve(config: Config, *, check: bool) -> int:
-    from wsgiserver.app import AppError
-
+def _serve(config: Config, asked: Asked) -> int:
     _enter(config)
     _set_up_logs(config)  # the application and its files may have something to tell
-    if not config.app and not config.documents_root:
-        if not Path(_DEFAULT_ROOT).is_dir():
-            raise ConfigError(_NOTHING_TO_SERVE)
-        config = config.replaced(documents_root=_DEFAULT_ROOT)
-    _prepare_model(config.worker_model)
+    config = _with_something_to_serve(config)
+    _check_model(config.worker_model)
+    if config.workers and not asked.check:
+        return _listen(None, config, asked)
     try:
-        app = _application(config)
-    except AppError as error:
-        click.echo(error.trace, err=True, nl=False)
-        return _fail(str(error), NOT_LOADED)
-    if check:
+        app = _load(config)
+    except _NotLoaded as error:
+        return error.status
+    if asked.check:
         binds = ", ".join(map(str, config.bind))
         what = config.app or f"files of {config.documents_root}"
         click.echo(f"configuration ok: {what}, {config.worker_model}, {binds}")
         return 0
-    return _listen(app, config)
+    return _listen(app, config, asked)
+
+
+def _with_something_to_serve(config: Config) -> Config:
+    if config.app or config.documents_root:
+        return config
+    if not Path(_DEFAULT_ROOT).is_dir():
+        raise ConfigError(_NOTHING_TO_SERVE)
+    return config.replaced(documents_root=_DEFAULT_ROOT)
+
+
+class _NotLoaded(SystemExit):
+    """The application cannot be loaded, which was told; ends the process of a worker, too."""
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return int(str(self.code))
+
+
+def _load(config: Config) -> WSGIApplication:
+    """The application of the settings, in a process that is fit for it."""
+    from wsgiserver.app import AppError
+
+    if config.worker_model == "gevent":  # it must be set up before the application
+        from wsgiserver.workers.gevent import patch
+
+        patch()
+    try:
+        return _application(config)
+    except AppError as error:
+        click.echo(error.trace, err=True, nl=False)
+        raise _NotLoaded(_fail(str(error), NOT_LOADED)) from None
+    except ConfigError as error:
+        raise _NotLoaded(_fail(str(error), NOT_CONFIGURED)) from None
+
+
+def _settings_anew(asked: Asked) -> Config:
+    """For SIGHUP: as at the start, from the same places."""
+    config, _ = load(asked.given, os.environ, Path(asked.file) if asked.file else None)
+    return _with_something_to_serve(config)
 
 
 def _set_up_logs(config: Config) -> None:
@@ -265,18 +301,14 @@ def _enter(config: Config) -> None:
     sys.path[:0] = [place for place in places if place not in sys.path[:1]]
 
 
-def _prepare_model(name: str) -> None:
-    """Refuse a model that this system lacks; gevent's must be set up before the application."""
+def _check_model(name: str) -> None:
+    """Refuse a model that this system lacks."""
     from wsgiserver import workers
 
     try:
         workers.worker_class(name)
     except workers.ModelUnavailable as error:
         raise ConfigError(f"worker_model: {error}") from None
-    if name == "gevent":
-        from wsgiserver.workers.gevent import patch
-
-        patch()
 
 
 def _application(config: Config) -> WSGIApplication:
@@ -292,12 +324,19 @@ def _application(config: Config) -> WSGIApplication:
     return app
 
 
-def _listen(app: WSGIApplication, config: Config) -> int:
+def _listen(app: WSGIApplication | None, config: Config, asked: Asked) -> int:
     from wsgiserver.listeners import BindError
-    from wsgiserver.server import WSGIServer
+    from wsgiserver.server import FleetFailed, WSGIServer
+
+    def reread() -> Config:
+        return _settings_anew(asked)
 
     try:
-        WSGIServer(app, config).serve_forever()
+        WSGIServer(app, config, load=_load, reread=reread).serve_forever()
     except BindError as error:
         return _fail(str(error), NOT_BOUND)
+    except FleetFailed as error:
+        return _fail(str(error), error.status)
+    except _NotLoaded as error:  # preloaded
+        return error.status
     return 0

@@ -105,6 +105,7 @@ def _option(
 _APP: Final = "Application"
 _SOCKETS: Final = "Sockets"
 _WORKERS: Final = "Workers"
+_FLEET: Final = "Fleet"
 _TIMEOUTS: Final = "Timeouts"
 _LIMITS: Final = "Limits"
 _STATIC: Final = "Static files"
@@ -211,6 +212,74 @@ class Config:
             options.number(1, 1_000_000),
             "Open client connections, at most; beyond it none is accepted until one closes. Each "
             "needs a file descriptor: the soft limit (`ulimit -n`) is raised to the hard one.",
+        ),
+    )
+    workers: int = field(
+        default=0,
+        metadata=_option(
+            _FLEET,
+            options.WORKERS,
+            "Processes that serve, watched over by one more that replaces those that end; `auto` "
+            "is one for each processor. 0 serves in this process, without a supervisor.",
+            "-w",
+        ),
+    )
+    preload: bool = field(
+        default=False,
+        metadata=_option(
+            _FLEET,
+            options.FLAG,
+            "Import the application once, before the workers are forked: a faster start and shared "
+            "memory. SIGHUP cannot read changed code then.",
+            aliases=("preload_app",),
+        ),
+    )
+    max_requests: int = field(
+        default=0,
+        metadata=_option(
+            _FLEET,
+            options.number(0, 1_000_000_000),
+            "Replace a worker when it has served about so many requests; 0 never does.",
+        ),
+    )
+    max_requests_jitter: int = field(
+        default=0,
+        metadata=_option(
+            _FLEET,
+            options.number(0, 1_000_000_000),
+            "Up to so many requests more, drawn anew for each worker.",
+        ),
+    )
+    max_worker_lifetime: float = field(
+        default=0.0,
+        metadata=_option(
+            _FLEET, options.duration(zero=True), "Replace a worker of this age; 0 never does."
+        ),
+    )
+    max_rss: int = field(
+        default=0,
+        metadata=_option(
+            _FLEET,
+            options.size(0, 1 << 50),
+            "Replace a worker whose resident memory is larger; 0 sets no limit.",
+        ),
+    )
+    boot_timeout: float = field(
+        default=60.0,
+        metadata=_option(
+            _FLEET,
+            options.duration(zero=True),
+            "How long a worker may take to import the application; then it is killed. 0 waits.",
+        ),
+    )
+    heartbeat_timeout: float = field(
+        default=0.0,
+        metadata=_option(
+            _FLEET,
+            options.duration(zero=True),
+            "Kill and replace a worker whose loop did not come round for so long; 0 never does. "
+            "Where the application runs in the loop (`single`, `epoll`, `nonblocking`, `gevent`) "
+            "this bounds its requests, too.",
         ),
     )
 

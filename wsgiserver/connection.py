@@ -409,6 +409,7 @@ class Connection:
     def _finish(self, response: Response | Answer) -> Want:
         """The answer is out; on to the next request, if there may be one."""
         context = self._context
+        context.served += 1
         if response.left or response.surplus:
             self._wrong_length(response)
             if response.left:

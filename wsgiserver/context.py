@@ -81,6 +81,7 @@ class Context:
         self.date_line = self.clock.date_line
         self.draining = False
         self.persistent = config.keep_alive > 0  # whether an answer may leave a connection open
+        self.served = 0  # requests that were answered
         self.blocked = 0  # how often a socket had nothing to give or take; see nonblocking.py
         # How bytes are sent at once from within the application; the worker sets it.
         self.flush: Callable[[Connection, Any], None] = _cannot_flush

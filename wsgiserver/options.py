@@ -210,6 +210,27 @@ def number(least: int, most: int) -> Kind[int]:
     return Kind(parse, "NUMBER", takes)
 
 
+def parse_workers(value: object) -> int:
+    """A number of workers; "auto" is one for each processor that this process may use."""
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return processors()
+    return number(0, 512).parse(value)
+
+
+def processors(quota: str = "/sys/fs/cgroup/cpu.max") -> int:
+    """Processors that this process may use: its affinity, and the quota of its control group."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    try:
+        with open(quota, encoding="ascii") as file:
+            most, period = file.read().split()
+        return max(1, min(count, math.ceil(int(most) / int(period))))
+    except (OSError, ValueError):  # no control group, or "max"
+        return count
+
+
 _DURATION: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|min|h)?"
 _SECONDS: Final = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -455,6 +476,7 @@ ADDRESSES: Final = Kind(
 )
 NETWORKS: Final = Kind(parse_networks, "NETWORKS", "addresses and CIDR networks with commas; `*`")
 PATHS: Final = Kind(parse_paths, "PATH", "paths, separated by commas", many=True)
+WORKERS: Final = Kind(parse_workers, "NUMBER", "0 to 512, or `auto`")
 PAIRS: Final = Kind(parse_pairs, "NAME=VALUE", "`NAME=VALUE`, one a line; or a table", many=True)
 OCTAL: Final = Kind(parse_octal, "MASK", "octal, 000 to 777")
 HEADER: Final = Kind(parse_header_value, "TEXT", "visible ASCII; empty for none")

@@ -24,6 +24,7 @@ from wsgiserver import logs
 from wsgiserver.config import Config, ConfigError
 from wsgiserver.listeners import close_listeners, open_listeners
 from wsgiserver.server import PidFile
+from wsgiserver.signals import terminate_at_end_of
 
 log = logging.getLogger("wsgiserver.error")
 
@@ -122,7 +123,7 @@ class Child:
             self._process = subprocess.Popen(
                 self._command, pass_fds=[*self._fds, end], cwd=self._folder
             )
-            _terminate_at_end_of(end, self._process.pid)
+            terminate_at_end_of(end, self._process.pid)
         finally:
             os.close(end)
         self.forget()
@@ -162,20 +163,6 @@ class Child:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-
-
-def _terminate_at_end_of(pipe: int, pid: int) -> None:
-    """Have the kernel send SIGTERM to a process when the other end of a pipe is closed.
-
-    However this process ends, also by SIGKILL, its server must not stay behind with the port. The
-    server only inherits the pipe and need not know; only Linux can do this.
-    """
-    if sys.platform == "linux":
-        import fcntl
-
-        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGTERM)
-        fcntl.fcntl(pipe, fcntl.F_SETOWN, pid)
-        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 class Stop:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from wsgiserver import __version__, logs, workers
 from wsgiserver.config import Config, ConfigError
 from wsgiserver.context import Context, WSGIApplication
+from wsgiserver.fleet_plan import Limits
 from wsgiserver.listeners import close_listeners, open_listeners, url_of
 from wsgiserver.signals import StopPipe, StopSignals
+from wsgiserver.supervisor import Seat, Settings, Supervisor, share_memory
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,12 +31,27 @@ log = logging.getLogger("wsgiserver.error")
 
 Address = tuple[str, int] | str
 
+# What SIGHUP does not change: it is done once, before the first worker.
+_FIXED: Final = ("bind", "backlog", "pid", "umask", "preload", "reload")
+
+
+class FleetFailed(Exception):
+    """The workers do not come up; `status` is the exit status of the first that ended."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the workers do not come up (exit status {status})")
+        self.status = status
+
 
 class WSGIServer:
     """Serves one WSGI application.
 
-    :param app: the application (PEP 3333). :param config: the settings; or give single ones as
-        keyword arguments, by the names in docs/settings.md, which win over `config`.
+    :param app: the application (PEP 3333); or None with `load`. :param config: the settings; or
+        give single ones as keyword arguments, by the names in docs/settings.md, which win over
+        `config`.
+    :param load: makes the application from the settings; where there are workers (and no
+        `preload`) each of them calls it for itself.
+    :param reread: reads the settings anew for SIGHUP; ConfigError says why it cannot.
     :raises ConfigError: a setting is wrong.
 
     Either `serve_forever()`, which stops on SIGTERM and SIGINT; or, in tests and other programs,
@@ -41,8 +61,20 @@ class WSGIServer:
             host, port = server.addresses[0]
     """
 
-    def __init__(self, app: WSGIApplication, config: Config | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication | None,
+        config: Config | None = None,
+        *,
+        load: Callable[[Config], WSGIApplication] | None = None,
+        reread: Callable[[], Config] | None = None,
+        **options: Any,
+    ) -> None:
+        if app is None and load is None:
+            raise ConfigError("there is no application; give it, or a function that loads it")
         self.app = app
+        self._load = load
+        self._reread = reread
         self.config = config.replaced(**options) if config else Config.from_options(**options)
         self._sockets: list[socket.socket] = []
         self._thread: threading.Thread | None = None
@@ -80,13 +112,17 @@ class WSGIServer:
         """Serve until SIGTERM, SIGINT or `stop()`, then finish what was accepted and return.
 
         :raises BindError: an address cannot be had. :raises ConfigError: a setting cannot be
-            carried out on this system.
+            carried out on this system. :raises FleetFailed: the workers do not come up.
         """
+        if self.config.workers:
+            self._supervise()
+            return
         model = self._model()
         self._ended.clear()
         try:
             with ExitStack() as stack:
-                pipe = self._prepare(stack)
+                self._prepare(stack)
+                pipe = self._may_be_stopped(stack)
                 stack.enter_context(
                     StopSignals(
                         pipe, self.config.graceful_timeout, self._begin_to_stop, self._abandon
@@ -109,10 +145,13 @@ class WSGIServer:
         """
         if self._thread is not None:
             raise RuntimeError("this server runs already")
+        if self.config.workers:
+            raise ConfigError("workers: a fleet needs serve_forever(), in the main thread")
         model = self._model()
         self._stop_asked = False
         with ExitStack() as stack:
-            pipe = self._prepare(stack)
+            self._prepare(stack)
+            pipe = self._may_be_stopped(stack)
             running = stack.pop_all()
 
         def run() -> None:
@@ -163,16 +202,11 @@ class WSGIServer:
         except workers.ModelUnavailable as error:
             raise ConfigError(f"worker_model: {error}") from None
 
-    def _prepare(self, stack: ExitStack) -> StopPipe:
-        """Everything that can fail, before the first connection is accepted; `stack` undoes it."""
+    def _prepare(self, stack: ExitStack) -> None:
+        """What can fail, before the first connection is accepted; `stack` undoes it."""
         config = self.config
-        try:
-            logs.set_up(config)
-            self._access = logs.open_access_log(config)
-        except logs.LogError as error:
-            raise ConfigError(str(error)) from None
-        if self._access is not None:
-            stack.callback(self._access.close)
+        self._open_logs()
+        stack.callback(self._close_logs)
         _raise_descriptor_limit()
         if config.umask is not None:
             os.umask(config.umask)
@@ -180,21 +214,40 @@ class WSGIServer:
         stack.callback(self._close_sockets)
         if config.pid:
             stack.enter_context(PidFile(config.pid))
-        _drop_privileges(config.user, config.group)
+
+    def _open_logs(self) -> None:
+        try:
+            logs.set_up(self.config)
+            access = logs.open_access_log(self.config)
+        except logs.LogError as error:
+            raise ConfigError(str(error)) from None
+        self._close_logs()
+        self._access = access
+
+    def _close_logs(self) -> None:
+        access, self._access = self._access, None
+        if access is not None:
+            access.close()
+
+    def _may_be_stopped(self, stack: ExitStack) -> StopPipe:
+        _drop_privileges(self.config.user, self.config.group)
         pipe = self._pipe = StopPipe()
         stack.callback(self._close_pipe)
         if self._stop_asked:
             pipe.ask()
         return pipe
 
-    def _work(self, model: type[Worker], pipe: StopPipe) -> None:
+    def _work(self, model: type[Worker], pipe: StopPipe, seat: Seat | None = None) -> None:
         config = self.config
+        if self.app is None:
+            assert self._load is not None
+            self.app = self._load(config)
         context = Context(
             self.app,
             config,
             logs.Journal(self._access),
             multithread=model.multithread,
-            multiprocess=model.multiprocess,
+            multiprocess=model.multiprocess or seat is not None,
         )
         self._worker = model(
             context,
@@ -204,7 +257,102 @@ class WSGIServer:
             most=config.worker_connections,
             threads=config.threads,
         )
+        if seat is not None:
+            self._worker.pulse = seat.pulse
+            seat.ready()
         self._worker.run()
+
+    # -- a fleet of workers
+
+    def _supervise(self) -> None:
+        """Fork workers and watch over them."""
+        if not hasattr(os, "fork"):
+            raise ConfigError("workers: this system has no fork(); use 0")
+        if self.config.preload and self.app is None:
+            assert self._load is not None
+            self.app = self._load(self.config)
+        with ExitStack() as stack:
+            self._prepare(stack)
+            self._announce()
+            if self.app is not None:
+                share_memory()
+            supervisor = Supervisor(
+                self._fleet_settings(),
+                self._be_worker,
+                reload=self._settings_anew,
+                reopen=self._reopen_logs,
+                last_call=self._close_sockets,
+            )
+            status = supervisor.run()
+            if status:
+                raise FleetFailed(status)
+            log.info("stopped")
+
+    def _fleet_settings(self) -> Settings:
+        config = self.config
+        limits = Limits(
+            boot=config.boot_timeout,
+            heartbeat=config.heartbeat_timeout,
+            grace=config.graceful_timeout,
+            lifetime=config.max_worker_lifetime,
+        )
+        return Settings(
+            config.workers,
+            limits,
+            config.max_requests,
+            config.max_requests_jitter,
+            config.max_rss,
+        )
+
+    def _settings_anew(self) -> Settings:
+        """For SIGHUP. ValueError: they cannot be used."""
+        try:
+            config = self._reread() if self._reread is not None else self.config
+            fixed = {name: getattr(self.config, name) for name in _FIXED}
+            if not config.workers:  # whether there is a fleet at all is fixed, too
+                config = replace(config, workers=self.config.workers)
+            changed = [name for name in _FIXED if getattr(config, name) != fixed[name]]
+            before, self.config = self.config, replace(config, **fixed)
+            try:
+                self._model()
+                self._open_logs()
+            except ConfigError:
+                self.config = before
+                raise
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if changed:
+            log.warning("SIGHUP: %s: changing this takes a restart", ", ".join(changed))
+        if self.config.preload:
+            log.warning("SIGHUP: the application is preloaded: its code stays as it is")
+        return self._fleet_settings()
+
+    def _reopen_logs(self) -> None:
+        try:
+            self._open_logs()
+        except ConfigError as error:
+            log.error("the logs stay as they are: %s", error)
+
+    def _be_worker(self, seat: Seat) -> int:
+        """What a worker does, in its own process."""
+        model = self._model()
+        with ExitStack() as stack:
+            pipe = self._may_be_stopped(stack)
+            stack.callback(self._close_sockets)
+            stack.callback(self._close_logs)
+            signal.signal(signal.SIGUSR1, lambda *_: self._reopen_logs())
+            stack.enter_context(
+                StopSignals(
+                    pipe,
+                    self.config.graceful_timeout,
+                    self._begin_to_stop,
+                    self._abandon,
+                    stop=(signal.SIGTERM,),
+                    quick=(signal.SIGQUIT,),
+                )
+            )
+            self._work(model, pipe, seat)
+        return 0
 
     def _begin_to_stop(self) -> None:
         if self._worker is not None:
@@ -227,11 +375,13 @@ class WSGIServer:
     def _announce(self) -> None:
         config = self.config
         threads = f", {config.threads} threads" if config.worker_model == "threadpool" else ""
+        workers = f", {config.workers} workers" if config.workers else ""
         log.info(
-            "wsgiserver %s, worker model %s%s, Python %s",
+            "wsgiserver %s, worker model %s%s%s, Python %s",
             __version__,
             config.worker_model,
             threads,
+            workers,
             sys.version.split()[0],
         )
         for url in self.urls:

@@ -1,8 +1,24 @@
 """Signals become a readable descriptor; what each of them means stands here and nowhere else.
 
+One process (no supervisor)
 SIGTERM, SIGINT    stop gracefully: accepted requests finish; a second one ends at once
 SIGALRM            only while stopping: the grace is over, so what did not finish is cut off
 SIGPIPE            ignored (Python's default): a client that leaves is an error of its socket
+
+The supervisor of a fleet
+SIGTERM            stop gracefully
+SIGINT, SIGQUIT    end at once
+SIGHUP             read the settings anew and replace the workers, one after the other
+SIGTTIN, SIGTTOU   one worker more, one less
+SIGWINCH           no workers: they finish, and connections wait for SIGHUP or SIGTTIN
+SIGUSR1            open the log files anew
+SIGCHLD            a worker ended
+
+A worker of a fleet
+SIGTERM            stop gracefully, as above; also sent by the kernel when the supervisor is gone
+SIGQUIT            end at once
+SIGUSR1            open the log files anew
+SIGINT, SIGHUP     ignored: a terminal sends them to all, and the supervisor decides
 """
 
 from __future__ import annotations
@@ -10,8 +26,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, Final
 
@@ -19,7 +36,7 @@ log = logging.getLogger("wsgiserver.error")
 
 # What the worker itself may need to end after the grace, in seconds.
 _MERCY: Final = 0.5
-_STOP = (signal.SIGTERM, signal.SIGINT)
+_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopPipe:
@@ -55,6 +72,8 @@ class StopSignals:
     keep the server for ever.
 
     Does nothing outside of the main thread, where Python does not deliver signals.
+
+    :param stop: the stop signals. :param quick: those that do at once what a second one does.
     """
 
     def __init__(
@@ -63,16 +82,21 @@ class StopSignals:
         grace: float,
         begin: Callable[[], None],
         at_once: Callable[[], None],
+        *,
+        stop: Iterable[signal.Signals] = _STOP,
+        quick: Iterable[signal.Signals] = (),
     ) -> None:
         self._pipe = pipe
         self._grace = grace
         self._begin = begin
         self._at_once = at_once
+        self._stop = tuple(stop)
+        self._quick = tuple(quick)
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOP:
+            for number in (*self._stop, *self._quick):
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -85,10 +109,11 @@ class StopSignals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         # Logging may fail or block in a handler, so it comes last.
         name = signal.Signals(number).name
-        if self._pipe.asked:
+        if self._pipe.asked or number in self._quick:
+            again = " again" if self._pipe.asked else ""
             self._at_once()
             try:
-                log.warning("%s again: ending at once", name)
+                log.warning("%s%s: ending at once", name, again)
             finally:
                 os._exit(128 + number)
         self._pipe.ask()
@@ -108,3 +133,17 @@ class StopSignals:
             log.warning("the grace of %g s is over: cutting off what did not finish", self._grace)
         finally:
             os._exit(1)
+
+
+def terminate_at_end_of(pipe: int, pid: int) -> None:
+    """Have the kernel send SIGTERM to a process when the other end of a pipe is closed.
+
+    However the process at that end dies, also by SIGKILL, its server must not stay behind with the
+    port. The server only inherits the pipe and need not know; only Linux can do this.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGTERM)
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, pid)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)

@@ -6,7 +6,7 @@ import errno
 import logging
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -62,6 +62,9 @@ class Worker:
         self._names = {listener.fileno(): _server_name(listener) for listener in listeners}
         self._exhausted = False
         self.end = float("inf")  # when the grace of a stop is over, in monotonic seconds
+        # Called with the number of served requests whenever the loop comes round, at the least
+        # every GLANCE seconds; the server sets it where a supervisor wants to know.
+        self.pulse: Callable[[int], None] | None = None
         context.flush = self.flush
 
     def run(self) -> None:
@@ -154,6 +157,8 @@ class Blocking(Worker):
         for fd in by_fd:
             poll.register(fd, select.POLLIN)
         while True:
+            if self.pulse is not None:
+                self.pulse(self.context.served)
             ready = [fd for fd, _ in poll.poll(self.housekeeping())]
             if self.stop_fd in ready:
                 break

@@ -187,6 +187,8 @@ class Readiness(Worker):
     def _sweep(self) -> None:
         """Look at the connections whose buckets are due; start accepting again if there is room."""
         now = monotonic()
+        if self.pulse is not None:
+            self.pulse(self.context.served)
         if self.context.answers:
             with suppress(RuntimeError):  # a thread of a pool remembers one at this moment
                 self.context.answers.drop_stale(now)
