@@ -207,15 +207,18 @@ class Connection:
     def drain(self) -> Want:
         """The worker stops: an idle connection closes, any other one after its answer.
 
-        A connection that never sent anything gets one second more, since it may have come through
-        the backlog a moment before its request; one that lingers gets that at most. These are the
-        only cases in which `deadline` comes nearer than a whole timeout from now.
+        With `context.patience` an idle one may still bring a request for so long. A connection that
+        never sent anything gets one second more, since it may have come through the backlog a
+        moment before its request; one that lingers gets that at most. These are the only cases in
+        which `deadline` comes nearer than a whole timeout from now.
         """
+        context = self._context
         self.drained = True
-        if self._state is IDLE and not self._fresh:
+        if self.idle and not context.patience:
             return self._closed()
         if self._state is IDLE or self._state is LINGER:
-            self.deadline = min(self.deadline, self._context.now() + _LAST_CALL)
+            last = context.patience if self.idle else _LAST_CALL
+            self.deadline = min(self.deadline, context.now() + last)
         return self.want
 
     def broken(self, error: Exception) -> Want:
@@ -421,7 +424,9 @@ class Connection:
         if self._body is not None:
             self._body.close()
             self._body = None
-        if not self.keep or (context.draining and not self._rest):
+        # An answer that promised another request, a moment before the stop, is held to it if there
+        # is time for that.
+        if not self.keep or (context.draining and not (self._rest or context.patience)):
             return self._close_or_shut()
         self._state = IDLE
         self.deadline = context.now() + context.keep_alive

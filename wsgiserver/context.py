@@ -80,6 +80,9 @@ class Context:
         self.now = self.clock.now
         self.date_line = self.clock.date_line
         self.draining = False
+        # How long an idle connection may still bring a request then, in seconds: a worker that is
+        # replaced can wait for its clients, which would take a close for a failure.
+        self.patience = 0.0
         self.persistent = config.keep_alive > 0  # whether an answer may leave a connection open
         self.served = 0  # requests that were answered
         self.blocked = 0  # how often a socket had nothing to give or take; see nonblocking.py

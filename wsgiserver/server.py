@@ -20,6 +20,7 @@ from wsgiserver.fleet_plan import Limits
 from wsgiserver.listeners import close_listeners, open_listeners, url_of
 from wsgiserver.signals import StopPipe, StopSignals
 from wsgiserver.supervisor import Seat, Settings, Supervisor, share_memory
+from wsgiserver.workers.base import PATIENCE, RETIRE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -349,13 +350,15 @@ class WSGIServer:
                     self._abandon,
                     stop=(signal.SIGTERM,),
                     quick=(signal.SIGQUIT,),
+                    patient=(RETIRE,),
                 )
             )
             self._work(model, pipe, seat)
         return 0
 
-    def _begin_to_stop(self) -> None:
+    def _begin_to_stop(self, patient: bool = False) -> None:
         if self._worker is not None:
+            self._worker.context.patience = PATIENCE if patient else 0.0
             self._worker.begin_to_stop()
 
     def _abandon(self) -> None:

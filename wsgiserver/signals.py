@@ -16,6 +16,7 @@ SIGCHLD            a worker ended
 
 A worker of a fleet
 SIGTERM            stop gracefully, as above; also sent by the kernel when the supervisor is gone
+SIGUSR2            the same, patiently: another worker takes over, so idle clients need not hurry
 SIGQUIT            end at once
 SIGUSR1            open the log files anew
 SIGINT, SIGHUP     ignored: a terminal sends them to all, and the supervisor decides
@@ -73,18 +74,20 @@ class StopSignals:
 
     Does nothing outside of the main thread, where Python does not deliver signals.
 
-    :param stop: the stop signals. :param quick: those that do at once what a second one does.
+    :param begin: with whether it may be patient. :param stop: the stop signals. :param quick: those
+        that do at once what a second one does. :param patient: those that begin it patiently.
     """
 
     def __init__(
         self,
         pipe: StopPipe,
         grace: float,
-        begin: Callable[[], None],
+        begin: Callable[[bool], None],
         at_once: Callable[[], None],
         *,
         stop: Iterable[signal.Signals] = _STOP,
         quick: Iterable[signal.Signals] = (),
+        patient: Iterable[signal.Signals] = (),
     ) -> None:
         self._pipe = pipe
         self._grace = grace
@@ -92,11 +95,13 @@ class StopSignals:
         self._at_once = at_once
         self._stop = tuple(stop)
         self._quick = tuple(quick)
+        self._patient = tuple(patient)
+        self._patiently = False  # the last time it was asked to stop
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (*self._stop, *self._quick):
+            for number in (*self._stop, *self._quick, *self._patient):
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -109,17 +114,20 @@ class StopSignals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         # Logging may fail or block in a handler, so it comes last.
         name = signal.Signals(number).name
-        if self._pipe.asked or number in self._quick:
-            again = " again" if self._pipe.asked else ""
+        asked = self._pipe.asked and not self._patiently
+        if number in self._quick or (asked and number not in self._patient):
+            again = " again" if asked else ""
             self._at_once()
             try:
                 log.warning("%s%s: ending at once", name, again)
             finally:
                 os._exit(128 + number)
-        self._pipe.ask()
-        self._begin()
-        self._watch_the_grace()
-        log.info("%s: finishing what was accepted, for at most %g s", name, self._grace)
+        self._patiently = number in self._patient
+        if not self._pipe.asked:
+            self._begin(self._patiently)  # before the pipe, which other threads are woken by
+            self._pipe.ask()
+            self._watch_the_grace()
+            log.info("%s: finishing what was accepted, for at most %g s", name, self._grace)
 
     def _watch_the_grace(self) -> None:
         """An alarm, since it comes through whatever the application waits in, as no thread does."""

@@ -27,6 +27,7 @@ from wsgiserver.fate import OomCounter, explain
 from wsgiserver.fleet_plan import FOREVER, Fleet, Reason, State
 from wsgiserver.scoreboard import Scoreboard
 from wsgiserver.signals import terminate_at_end_of
+from wsgiserver.workers.base import RETIRE
 
 log: Final = logging.getLogger("wsgiserver.error")
 
@@ -268,7 +269,7 @@ class Supervisor:
                 log.info("worker %d (pid %d) %s", number, hand.pid, why.value)
                 if why is Reason.STOP:
                     self._last_call()
-                self._send(hand, signal.SIGTERM)
+                self._send(hand, signal.SIGTERM if why is Reason.STOP else RETIRE)
             case plans.Kill(number, why):
                 hand = self._hands[number]
                 hand.ours = why

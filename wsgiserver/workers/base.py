@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import select
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -27,6 +28,10 @@ PAUSE: Final = 0.5
 # A signal that comes in the moment before a wait is handled only after it, so none is longer than
 # this (seconds).
 GLANCE: Final = 0.5
+# Tells a worker to finish since it is replaced, and how long its idle clients may then still bring
+# a request (seconds): long enough for one that is busy, short enough not to be in the way.
+RETIRE: Final = signal.SIGUSR2
+PATIENCE: Final = 5.0
 
 
 class Worker:

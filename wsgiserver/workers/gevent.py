@@ -50,7 +50,7 @@ class GeventWorker(Blocking):
         """See `Worker`."""
         acceptors = [gevent.spawn(self._accept_from, listener) for listener in self.listeners]
         glance = self._hub.loop.timer(GLANCE, GLANCE)
-        glance.start(lambda: None)  # so that a signal is seen though nothing else happens
+        glance.start(self._glance)  # also so that a signal is seen though nothing else happens
         self._hub.wait(self._hub.loop.io(self.stop_fd, 1))
         glance.close()
         self.begin_to_stop()
@@ -63,6 +63,10 @@ class GeventWorker(Blocking):
         for flow in list(self._waiting):
             flow.kill(_Stop, block=False)
         self.join(self.end)
+
+    def _glance(self) -> None:
+        if self.pulse is not None:
+            self.pulse(self.context.served)
 
     def _accept_from(self, listener: socket.socket) -> None:
         readable = self._hub.loop.io(listener.fileno(), 1)

@@ -12,9 +12,9 @@ from time import monotonic, sleep
 from typing import Any, ClassVar, Final
 
 from wsgiserver.connection import Connection
-from wsgiserver.workers.base import Blocking, log
+from wsgiserver.workers.base import PATIENCE, RETIRE, Blocking, log
 
-_STOP: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP: Final = (signal.SIGTERM, signal.SIGINT, RETIRE)
 # How long the worker waits before it looks again whether a child ended: while it has no room for
 # another one, and while it stops.
 _REAP: Final = 0.1
@@ -77,6 +77,7 @@ class ProcessWorker(Blocking):
             if main:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 signal.signal(signal.SIGTERM, lambda *_: Blocking.begin_to_stop(self))
+                signal.signal(RETIRE, self._retire)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
             for listener in self.listeners:
                 listener.close()
@@ -89,6 +90,11 @@ class ProcessWorker(Blocking):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
+
+    def _retire(self, *_: object) -> None:
+        """In a child: its parent is replaced, and waits a little for its client."""
+        self.context.patience = PATIENCE
+        Blocking.begin_to_stop(self)
 
     def _reap(self) -> None:
         for pid in list(self._children):
@@ -109,7 +115,7 @@ class ProcessWorker(Blocking):
     def begin_to_stop(self) -> None:
         """See `Worker`; the children are told."""
         if not self.context.draining:
-            self._signal(signal.SIGTERM)
+            self._signal(RETIRE if self.context.patience else signal.SIGTERM)
         super().begin_to_stop()
 
     def abandon(self) -> None:

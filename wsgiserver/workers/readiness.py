@@ -211,7 +211,7 @@ class Readiness(Worker):
 
     def _look_at(self, fd: int, entry: Entry, now: float) -> None:
         conn = entry.conn
-        if self.context.draining and not entry.busy and conn.idle:
+        if self.context.draining and not entry.busy and conn.idle and not conn.drained:
             self._tell_stop(fd, entry, now)  # it was served while the others were told
             return
         if not entry.busy and conn.want is not RUN and conn.deadline <= now:
