@@ -23,8 +23,8 @@ LAYERS: Final = {
         "L5": "workers.single workers.process workers.thread workers.gevent"
         " workers.nonblocking workers.epoll workers.threadpool",
         "L6": "options config fate fleet_plan listeners logs scoreboard signals workers",
-        "L6b": "supervisor",
-        "L7": "app cli reload server __main__ .",
+        "L7": "supervisor",
+        "L8": "app cli reload server __main__ .",
     },
     "middleware": {
         "L0": "beneath codings conditional cors entries folder media multipart negotiate pages"
@@ -63,6 +63,7 @@ PURE: Final = {
     "wsgiserver.http": _PURE | {"ipaddress"},
     "wsgiserver.forwarded": _PURE | {"ipaddress"},
     "wsgiserver.connection": _PURE | {"io"},
+    "wsgiserver.fleet_plan": _PURE,
     "wsgiserver.states": _PURE,
     "middleware.conditional": _PURE,
     "middleware.media": _PURE,
