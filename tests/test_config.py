@@ -26,7 +26,7 @@ from wsgiserver.config import (
     load,
     show,
 )
-from wsgiserver.options import Unusable
+from wsgiserver.options import Unusable, processors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -45,6 +45,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- values ---------------------------------------------------------------------------------------
 
 GOOD: list[tuple[str, object, object]] = [
+    ("workers", "3", 3),
+    ("workers", 0, 0),
+    ("workers", " AUTO ", processors()),
     ("bind", "127.0.0.1:80", (TCP("127.0.0.1", 80),)),
     ("bind", "example.org", (TCP("example.org", 8000),)),
     ("bind", ":8080", (TCP("0.0.0.0", 8080),)),
@@ -158,6 +161,9 @@ BAD: list[tuple[str, object, str]] = [
     ("log_level", "verbose", "is not one of debug, info"),
     ("server_header", "a\x1bb", "cannot stand in a header"),
     ("server_header", "a\r\nX: y", "has a line break"),
+    ("workers", "many", "is not a whole number; give 0 to 512"),
+    ("workers", -1, "is out of range; give 0 to 512"),
+    ("workers", "513", "is out of range; give 0 to 512"),
     ("env", ["A"], "is not of the form NAME=VALUE"),
     ("env", ["=x"], "is not of the form NAME=VALUE"),
     ("env", 3, "is not a list of NAME=VALUE"),
@@ -427,3 +433,18 @@ def test_the_settings_page_lists_every_option_and_atom() -> None:
         assert f"`{option.flag}`" in page
     for atom in logs._ATOMS:
         assert f"`%({atom})s`" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("max 100000", 4), ("150000 100000", 2), ("10000 100000", 1), ("", 4), ("900000 100000", 4)],
+)
+def test_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, most: int
+) -> None:
+    """A container of half a processor on a machine of four has one."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    quota = tmp_path / "cpu.max"
+    quota.write_text(text)
+    assert processors(str(quota)) == most
+    assert processors(str(tmp_path / "none")) == 4

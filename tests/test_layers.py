@@ -225,7 +225,7 @@ def test_the_table_names_no_module_that_is_gone() -> None:
 
 
 SEEDS: Final = [
-    ("wsgiserver/clock.py", "import wsgiserver.server", "clock (L1) → wsgiserver.server (L7)"),
+    ("wsgiserver/clock.py", "import wsgiserver.server", "clock (L1) → wsgiserver.server (L8)"),
     ("wsgiserver/clock.py", "from .connection import Want", "wsgiserver.connection (L2): a lower"),
     ("wsgiserver/clock.py", "from . import drive", "→ wsgiserver.drive (L3): a lower layer"),
     (
@@ -233,7 +233,7 @@ SEEDS: Final = [
         "def f():\n    from wsgiserver import workers",
         "workers (L6): a lower",
     ),
-    ("wsgiserver/drive.py", "from wsgiserver import Config", "→ wsgiserver (L7): a lower layer"),
+    ("wsgiserver/drive.py", "from wsgiserver import Config", "→ wsgiserver (L8): a lower layer"),
     ("wsgiserver/http/head.py", "import socket", "→ socket: wsgiserver.http is pure"),
     (
         "wsgiserver/http/head.py",

@@ -11,8 +11,8 @@ The rules
   when that is ready, the stale one is told to finish. One at a time, so that there is never more
   than one worker above the wanted number, and never one below.
 - A replacement that does not come up leaves the stale ones serving: a reload ends there.
-- If the first workers do not come up, nothing was ever served, and the supervisor ends with their
-  exit status.
+- The first worker starts alone: if it does not come up, nothing was ever served, and the supervisor
+  ends with its exit status and one error instead of one for each. The others start together.
 """
 
 from __future__ import annotations
@@ -394,6 +394,8 @@ def _missing(fleet: Fleet) -> int:
     booting = [each for each in fleet.members if each.state is State.BOOTING]
     present = [*booting, *fleet.those(State.READY)]
     replaced = any(each.stale is not None for each in present)
+    if not fleet.served:
+        return min(1, fleet.wanted) - min(1, len(present))
     if len(present) < fleet.wanted:
         return fleet.wanted - len(present)
     return int(replaced and not booting and len(present) == fleet.wanted)

@@ -317,14 +317,8 @@ class AccessWriter:
         """:raises LogError: the file cannot be opened for appending."""
         self._line_of = line_of
         self._complained = 0.0
-        try:
-            self._fd = (
-                os.dup(sys.stdout.fileno())
-                if path == "-"
-                else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            )
-        except OSError as error:
-            raise LogError(f"access_log {path}: {error.strerror}") from error
+        self._path = path
+        self._fd = _open(path)
 
     def __call__(self, *fields: Any) -> None:
         """Log one exchange; see `Record` for the fields. A full disk costs the line, no more."""
@@ -338,10 +332,31 @@ class AccessWriter:
                 self._complained = monotonic() + 1
                 log.warning("the access log cannot be written: %s", error.strerror)
 
+    def reopen(self) -> None:
+        """Go on in the file that has this path now (logrotate renames the old one).
+
+        :raises LogError: it cannot be opened; the lines go on where they went.
+        """
+        if self._path == "-" or self._fd < 0:
+            return
+        fd = _open(self._path)
+        try:
+            os.dup2(fd, self._fd, inheritable=False)  # one step, for threads that write
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         """Give the descriptor back."""
         fd, self._fd = self._fd, -1
         os.close(fd)
+
+
+def _open(path: str) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.dup(sys.stdout.fileno()) if path == "-" else os.open(path, flags, 0o644)
+    except OSError as error:
+        raise LogError(f"access_log {path}: {error.strerror}") from error
 
 
 class AccessLogger:
@@ -353,6 +368,9 @@ class AccessLogger:
     def __call__(self, *fields: Any) -> None:
         """Log one exchange; see `Record` for the fields."""
         access_logger.info("%s", self._line_of(Record(*fields)))
+
+    def reopen(self) -> None:
+        """The logger's handlers are made anew by `set_up`."""
 
     def close(self) -> None:
         """Nothing is held open here."""

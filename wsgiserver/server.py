@@ -269,6 +269,8 @@ class WSGIServer:
         """Fork workers and watch over them."""
         if not hasattr(os, "fork"):
             raise ConfigError("workers: this system has no fork(); use 0")
+        if threading.current_thread() is not threading.main_thread():
+            raise ConfigError("workers: a fleet needs the main thread, where signals arrive")
         if self.config.preload and self.app is None:
             assert self._load is not None
             self.app = self._load(self.config)
@@ -330,9 +332,11 @@ class WSGIServer:
 
     def _reopen_logs(self) -> None:
         try:
-            self._open_logs()
-        except ConfigError as error:
-            log.error("the logs stay as they are: %s", error)
+            logs.set_up(self.config)
+            if self._access is not None:
+                self._access.reopen()
+        except logs.LogError as error:
+            log.error("SIGUSR1: %s; the lines go on where they went", error)
 
     def _be_worker(self, seat: Seat) -> int:
         """What a worker does, in its own process."""
@@ -378,7 +382,9 @@ class WSGIServer:
     def _announce(self) -> None:
         config = self.config
         threads = f", {config.threads} threads" if config.worker_model == "threadpool" else ""
-        workers = f", {config.workers} workers" if config.workers else ""
+        workers = ""
+        if config.workers:
+            workers = f", {config.workers} worker{'s' if config.workers > 1 else ''}"
         log.info(
             "wsgiserver %s, worker model %s%s%s, Python %s",
             __version__,

@@ -68,8 +68,15 @@ class Seat:
         self._leash = leash
 
     def take(self) -> None:
-        """Bind this process to its supervisor: it ends when that does."""
+        """Bind this process to its supervisor: it ends when that does.
+
+        :raises SystemExit: it has ended already.
+        """
         terminate_at_end_of(self._leash, os.getpid())
+        poll = select.poll()
+        poll.register(self._leash, select.POLLIN)
+        if poll.poll(0):
+            raise SystemExit(_WORKER_FAILED)
 
     def ready(self) -> None:
         """Say that connections are accepted from now on."""
@@ -171,7 +178,7 @@ class Supervisor:
             case signal.SIGTTIN | signal.SIGTTOU:
                 step = 1 if number == signal.SIGTTIN else -1
                 wanted = max(1, self._fleet.wanted + step)
-                log.info("%s: %d workers", signal.Signals(number).name, wanted)
+                log.info("%s: %s", signal.Signals(number).name, _workers(wanted))
                 self._tell(plans.Scale(wanted))
             case signal.SIGWINCH:
                 log.info("SIGWINCH: no workers until SIGHUP or SIGTTIN")
@@ -187,7 +194,7 @@ class Supervisor:
         except ValueError as error:
             log.error("SIGHUP: %s; the settings stay as they are, nothing is replaced", error)
             return
-        log.info("SIGHUP: replacing %d workers", len(self._fleet.those(State.READY)))
+        log.info("SIGHUP: replacing %s", _workers(len(self._fleet.those(State.READY))))
         self._tell(plans.Reload(self._settings.workers, self._settings.limits))
 
     def _reported(self, report: int) -> None:
@@ -286,27 +293,24 @@ class Supervisor:
             os.kill(hand.pid, number)
 
     def _spawn(self, number: int) -> None:
-        report, report_end = os.pipe()
-        leash_end, leash = os.pipe()
-        row = self._board.take()
-        seat = Seat(number, self._board, row, report_end, leash_end)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Until the worker has handlers of its own, ours would run in it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_worker(seat, (report, leash), before)
-        except OSError as error:  # no process or memory left
-            log.error("worker %d cannot be started: %s", number, error.strerror)
-            for fd in (report, report_end, leash, leash_end):
-                os.close(fd)
-            self._board.give_back(row)
+            self._hire(number)
+        except (OSError, IndexError) as error:  # no process, descriptor or memory left
+            log.error("worker %d cannot be started: %s", number, error)
             self._tell(plans.Ended(number, _WORKER_FAILED))
-            return
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _hire(self, number: int) -> None:
+        row = self._board.take()
+        fds: list[int] = []
+        try:
+            fds += [*os.pipe(), *os.pipe()]
+            pid = self._forked(number, row, fds)
+        except OSError:
+            self._board.give_back(row)
+            for fd in fds:
+                os.close(fd)
+            raise
+        report, report_end, leash_end, leash = fds
         os.close(report_end)
         os.close(leash_end)
         settings = self._settings
@@ -316,6 +320,22 @@ class Supervisor:
         self._by_report[report] = number
         self._poll.register(report, select.POLLIN)
         log.debug("worker %d (pid %d) starts", number, pid)
+
+    def _forked(self, number: int, row: int, fds: Sequence[int]) -> int:
+        """The pid of a new process that is this worker."""
+        report, report_end, leash_end, leash = fds
+        seat = Seat(number, self._board, row, report_end, leash_end)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Until the worker has handlers of its own, ours would run in it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_worker(seat, (report, leash), before)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
 
     def _be_worker(self, seat: Seat, ours: Sequence[int], mask: set[int]) -> NoReturn:
         """All that the new process does. It must not return into the supervisor's code."""
@@ -367,6 +387,10 @@ class Supervisor:
             os.close(self._wakeup)
             os.close(self._wakeup_end)
             self._board.close()
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def _seen(number: int, frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ import os
 import time
 
 VERSION = "one"
+kept = []
 
 
 def app(environ, start_response):
@@ -37,7 +38,7 @@ def app(environ, start_response):
     if path == "/exit":
         os._exit(9)
     if path == "/grow":
-        environ["wsgi.errors"].keep = bytearray(60_000_000)
+        kept.append(b"x" * 60_000_000)
     body = f"{VERSION} {os.getpid()}".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
@@ -159,7 +160,7 @@ def test_a_worker_that_ends_is_replaced(fleet: Callable[..., Command]) -> None:
     with fleet() as server:
         first, _ = (ready(server, number) for number in (1, 2))
         os.kill(first, signal.SIGKILL)
-        server.log.wait_for(rf"worker 1 \(pid {first}\) was ended by SIGKILL, which .*not")
+        server.log.wait_for(rf"worker 1 \(pid {first}\) was ended by SIGKILL")
         ready(server, 3)
         with pytest.raises((OSError, HTTPException)):
             ask(server, "/exit")
@@ -273,7 +274,7 @@ def test_a_lifetime(fleet: Callable[..., Command]) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
 def test_memory(fleet: Callable[..., Command]) -> None:
-    with fleet("-w", "1", "--max-rss", "90M") as server:
+    with fleet("-w", "1", "--max-rss", "80M") as server:
         first = ready(server, 1)
         assert str(first) in ask(server, "/grow")
         server.log.wait_for("worker 1 .* is replaced: it has grown too large")
