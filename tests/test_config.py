@@ -439,9 +439,7 @@ def test_the_settings_page_lists_every_option_and_atom() -> None:
     ("text", "most"),
     [("max 100000", 4), ("150000 100000", 2), ("10000 100000", 1), ("", 4), ("900000 100000", 4)],
 )
-def test_processors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, most: int
-) -> None:
+def test_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, most: int) -> None:
     """A container of half a processor on a machine of four has one."""
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     quota = tmp_path / "cpu.max"

@@ -239,7 +239,8 @@ class Config:
         metadata=_option(
             _FLEET,
             options.number(0, 1_000_000_000),
-            "Replace a worker when it has served about so many requests; 0 never does.",
+            "Replace a worker when its application has answered about so many requests; 0 never "
+            "does.",
         ),
     )
     max_requests_jitter: int = field(

@@ -42,7 +42,7 @@ class Reason(Enum):
     """Why a worker is told to finish, or killed; the value completes `worker 7 (pid 12) ...`."""
 
     RELOAD = "is replaced: reload"
-    REQUESTS = "is replaced: it has served its number of requests"
+    REQUESTS = "is replaced: it has answered its number of requests"
     LIFETIME = "is replaced: it has reached its age"
     MEMORY = "is replaced: it has grown too large"
     STUCK = "is replaced: the application does not come back"
@@ -395,7 +395,7 @@ def _missing(fleet: Fleet) -> int:
     present = [*booting, *fleet.those(State.READY)]
     replaced = any(each.stale is not None for each in present)
     if not fleet.served:
-        return min(1, fleet.wanted) - min(1, len(present))
+        return 1 if fleet.wanted and not present else 0
     if len(present) < fleet.wanted:
         return fleet.wanted - len(present)
     return int(replaced and not booting and len(present) == fleet.wanted)

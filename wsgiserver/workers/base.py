@@ -170,11 +170,16 @@ class Blocking(Worker):
             for fd in ready:
                 self._accept_one(by_fd[fd])
         self.begin_to_stop()
-        for listener in self.listeners:
-            while monotonic() < self.end and self._accept_one(listener):
-                pass
-            listener.close()
+        self.serve_the_backlog()
         self.join(self.end)
+
+    def serve_the_backlog(self) -> None:
+        """Take who connected before the stop, unless another worker will, and listen no more."""
+        for listener in self.listeners:
+            while not self.context.patience and monotonic() < self.end:
+                if not self._accept_one(listener):
+                    break
+            listener.close()
 
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept and spawn, if there is room; whether there may be another client after that."""

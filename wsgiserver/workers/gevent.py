@@ -55,10 +55,7 @@ class GeventWorker(Blocking):
         glance.close()
         self.begin_to_stop()
         gevent.killall(acceptors)
-        for listener in self.listeners:
-            while monotonic() < self.end and self._accept_one(listener):
-                pass
-            listener.close()
+        self.serve_the_backlog()
         gevent.sleep(0)  # let the new flows begin, and reach their first wait
         for flow in list(self._waiting):
             flow.kill(_Stop, block=False)

@@ -228,12 +228,15 @@ class Readiness(Worker):
     # -- stopping
 
     def _drain(self) -> None:
-        """Stop accepting; what is in the backlog was accepted by the kernel, so serve it too."""
+        """Stop accepting; the kernel accepted what is in the backlog, so serve it too, unless
+        another worker will.
+        """
         self.begin_to_stop()
         self._told = True
         self._watch_listeners(False)
         for listener in self._by_fd.values():
-            self._accept_some(listener, self.most)
+            if not self.context.patience:
+                self._accept_some(listener, self.most)
             listener.close()
         self._by_fd = {}
         # An idle connection's deadline may come nearer now: every entry is put anew.
