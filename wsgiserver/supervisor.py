@@ -31,16 +31,13 @@ from wsgiserver.workers.base import RETIRE
 
 log: Final = logging.getLogger("wsgiserver.error")
 
-_HANDLED: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGHUP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGWINCH,
-    signal.SIGUSR1,
-    signal.SIGCHLD,
+_HANDLED: Final[tuple[signal.Signals, ...]] = tuple(
+    getattr(signal, name)
+    for name in (
+        *("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"),
+        *("SIGTTIN", "SIGTTOU", "SIGWINCH", "SIGUSR1", "SIGCHLD"),
+    )
+    if hasattr(signal, name)  # Windows can import this, not run it
 )
 _LOOK: Final = 1.0
 """Seconds between two looks at what workers tell of themselves, if a setting depends on it."""

@@ -30,7 +30,7 @@ PAUSE: Final = 0.5
 GLANCE: Final = 0.5
 # Tells a worker to finish since it is replaced, and how long its idle clients may then still bring
 # a request (seconds): long enough for one that is busy, short enough not to be in the way.
-RETIRE: Final = signal.SIGUSR2
+RETIRE: Final = getattr(signal, "SIGUSR2", signal.SIGTERM)  # not on Windows, nor are fleets
 PATIENCE: Final = 5.0
 
 
