@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from http.client import HTTPConnection
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -28,11 +29,11 @@ class Command:
 
     faulty = False
 
-    def __init__(self, *arguments: str, dev: bool = True) -> None:
+    def __init__(self, *arguments: str, dev: bool = True, cwd: Path = ROOT) -> None:
         kept = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "wsgiserver", "-b", "127.0.0.1:0", *arguments],
-            cwd=ROOT,
+            cwd=cwd,
             env={**kept, "PYTHONPATH": str(ROOT), **({"PYTHONDEVMODE": "1"} if dev else {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from wsgiserver.fleet_plan import (
     MERCY,
     STEADY,
     Action,
-    Beat,
+    Beats,
     Ended,
     Event,
     Exit,
@@ -170,6 +170,17 @@ STORIES: dict[str, tuple[int, Story]] = {
             (12, Ready(3), [Finish(2, Reason.RELOAD), Reloaded(True)]),
         ],
     ),
+    "a new one crashes during a reload": (
+        2,
+        [
+            *UP_2,
+            (10, Reload(2, LIMITS), [Spawn(3)]),
+            (11, Ready(3), [Finish(1, Reason.RELOAD), Spawn(4)]),
+            (12, Ended(3, -9), []),  # its replacement starts already
+            (13, Ready(4), [Spawn(5)]),
+            (14, Ready(5), [Finish(2, Reason.RELOAD), Reloaded(True)]),
+        ],
+    ),
     "an old one crashes during a reload": (
         2,
         [
@@ -218,7 +229,7 @@ STORIES: dict[str, tuple[int, Story]] = {
             *UP_1,
             (10, Reload(1, LIMITS), [Spawn(2)]),
             (11, Ready(2), [Finish(1, Reason.RELOAD), Reloaded(True)]),
-            (11 + LIMITS.grace + MERCY, Beat(2, 22), [Kill(1, Reason.GRACE)]),
+            (11 + LIMITS.grace + MERCY, Beats(((2, 22),)), [Kill(1, Reason.GRACE)]),
             (23, Ended(1, -9), []),
         ],
     ),
@@ -295,9 +306,8 @@ def test_story(wanted: int, story: Story) -> None:
 def test_no_sign_of_life() -> None:
     story: Story = [
         *UP_2,
-        (20, Beat(1, 20), []),
-        (20, Beat(2, 20), []),
-        (40, Beat(1, 40), []),
+        (20, Beats(((1, 20), (2, 20))), []),
+        (40, Beats(((1, 40),)), []),
         (50, Tick(), [Kill(2, Reason.SILENT), Spawn(3)]),
         (51, Ended(2, -9), []),
     ]
@@ -333,7 +343,7 @@ def test_when_to_wake() -> None:
 EVENTS = st.one_of(
     st.just(Tick()),
     st.builds(Ready, st.integers(1, 12)),
-    st.builds(Beat, st.integers(1, 12), st.floats(0, 500)),
+    st.builds(Beats, st.lists(st.tuples(st.integers(1, 12), st.floats(0, 500))).map(tuple)),
     st.builds(Ended, st.integers(1, 12), st.sampled_from([0, 1, 3, -9, -11])),
     st.builds(Retire, st.integers(1, 12), st.sampled_from([Reason.REQUESTS, Reason.MEMORY])),
     st.builds(Reload, st.integers(1, 4), st.just(LIMITS)),

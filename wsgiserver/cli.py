@@ -1,7 +1,7 @@
 """The command `wsgiserver`: from arguments, environment and file to a running server.
 
 Exit status: 0 stopped as asked, 1 an address cannot be had, 2 a wrong setting, 3 an application
-that cannot be loaded.
+that cannot be loaded, 4 workers that do not come up; or what the first of them ended with.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NOT_BOUND: Final = 1
 NOT_CONFIGURED: Final = 2
 NOT_LOADED: Final = 3
+NOT_STARTED: Final = 4
 INTERRUPTED: Final = 130  # as a shell shows SIGINT
 
 _SEE_HELP: Final = "; `wsgiserver --help` lists the options"
@@ -218,12 +219,13 @@ def _arguments(asked: Asked) -> list[str]:
 
 
 def _serve(config: Config, asked: Asked) -> int:
+    start = os.getcwd()
     _enter(config)
     _set_up_logs(config)  # the application and its files may have something to tell
     config = _with_something_to_serve(config)
     _check_model(config.worker_model)
     if config.workers and not asked.check:
-        return _listen(None, config, asked)
+        return _listen(None, config, asked, start)
     try:
         app = _load(config)
     except _NotLoaded as error:
@@ -233,7 +235,7 @@ def _serve(config: Config, asked: Asked) -> int:
         what = config.app or f"files of {config.documents_root}"
         click.echo(f"configuration ok: {what}, {config.worker_model}, {binds}")
         return 0
-    return _listen(app, config, asked)
+    return _listen(app, config, asked, start)
 
 
 def _with_something_to_serve(config: Config) -> Config:
@@ -270,9 +272,14 @@ def _load(config: Config) -> WSGIApplication:
         raise _NotLoaded(_fail(str(error), NOT_CONFIGURED)) from None
 
 
-def _settings_anew(asked: Asked) -> Config:
-    """For SIGHUP: as at the start, from the same places."""
-    config, _ = load(asked.given, os.environ, Path(asked.file) if asked.file else None)
+def _settings_anew(asked: Asked, start: str) -> Config:
+    """For SIGHUP: as at the start, from the same places; `start`: the folder that it was in."""
+    now = os.getcwd()
+    os.chdir(start)
+    try:
+        config, _ = load(asked.given, os.environ, Path(asked.file) if asked.file else None)
+    finally:
+        os.chdir(now)
     return _with_something_to_serve(config)
 
 
@@ -324,19 +331,19 @@ def _application(config: Config) -> WSGIApplication:
     return app
 
 
-def _listen(app: WSGIApplication | None, config: Config, asked: Asked) -> int:
+def _listen(app: WSGIApplication | None, config: Config, asked: Asked, start: str) -> int:
     from wsgiserver.listeners import BindError
     from wsgiserver.server import FleetFailed, WSGIServer
 
     def reread() -> Config:
-        return _settings_anew(asked)
+        return _settings_anew(asked, start)
 
     try:
         WSGIServer(app, config, load=_load, reread=reread).serve_forever()
     except BindError as error:
         return _fail(str(error), NOT_BOUND)
     except FleetFailed as error:
-        return _fail(str(error), error.status)
+        return _fail(str(error), error.status if error.status != NOT_BOUND else NOT_STARTED)
     except _NotLoaded as error:  # preloaded
         return error.status
     return 0

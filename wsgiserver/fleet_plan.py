@@ -99,6 +99,7 @@ class Fleet:
     not_before: float = 0.0
     served: bool = False
     reloading: bool = False
+    given_up: bool = False  # the reload
     stopping: Reason | None = None
     status: int = 0
 
@@ -127,11 +128,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A worker gave a sign of life at this moment."""
+class Beats:
+    """When workers last gave a sign of life, by id; all that are known, so that nobody is judged by
+    what was heard before."""
 
-    id: int
-    at: float
+    beats: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ class Stop:
     how: Reason = Reason.STOP
 
 
-Event = Tick | Ready | Beat | Ended | Retire | Reload | Scale | Stop
+Event = Tick | Ready | Beats | Ended | Retire | Reload | Scale | Stop
 
 # --- actions --------------------------------------------------------------------------------------
 
@@ -264,8 +265,10 @@ def _taken_in(fleet: Fleet, event: Event, now: float, actions: list[Action]) -> 
     match event:
         case Ready(id):
             return _ready(fleet, id, now)
-        case Beat(id, at):
-            return _with(fleet, id, beat=at)
+        case Beats(beats):
+            for id, at in beats:
+                fleet = _with(fleet, id, beat=at)
+            return fleet
         case Ended(id, status):
             return _ended(fleet, id, status, now, actions)
         case Retire(id, reason):
@@ -326,6 +329,7 @@ def _kept(fleet: Fleet) -> Fleet:
     """A reload is given up: those that were to go stay."""
     return replace(
         fleet,
+        given_up=fleet.reloading,
         members=tuple(
             replace(each, stale=None) if each.stale is Reason.RELOAD else each
             for each in fleet.members
@@ -340,6 +344,7 @@ def _all_stale(fleet: Fleet, now: float, actions: list[Action]) -> Fleet:
     return replace(
         fleet,
         reloading=True,
+        given_up=False,
         members=tuple(
             replace(each, stale=Reason.RELOAD) if each.state is State.READY else each
             for each in fleet.members
@@ -431,8 +436,7 @@ def _reload_ended(fleet: Fleet, actions: list[Action]) -> Fleet:
         return fleet
     if any(each.stale is Reason.RELOAD for each in fleet.those(State.READY)):
         return fleet
-    ready = len(fleet.those(State.READY))
-    if ready < fleet.wanted and not fleet.failures:
+    if len(fleet.those(State.READY)) < fleet.wanted and not fleet.given_up:
         return fleet  # the last of the new ones is starting
-    actions.append(Reloaded(done=not fleet.failures))
-    return replace(fleet, reloading=False)
+    actions.append(Reloaded(done=not fleet.given_up))
+    return replace(fleet, reloading=False, given_up=False)

@@ -33,7 +33,10 @@ log = logging.getLogger("wsgiserver.error")
 Address = tuple[str, int] | str
 
 # What SIGHUP does not change: it is done once, before the first worker.
-_FIXED: Final = ("bind", "backlog", "pid", "umask", "preload", "reload")
+_FIXED: Final = (
+    *("bind", "backlog", "pid", "umask", "preload", "reload"),
+    *("chdir", "env", "pythonpath"),
+)
 
 
 class FleetFailed(Exception):
@@ -83,6 +86,7 @@ class WSGIServer:
         self._worker: Worker | None = None
         self._failure: BaseException | None = None
         self._access: AccessWriter | AccessLogger | None = None
+        self._former = self.config  # before the last reload
         self._stop_asked = False  # also before there is anything to stop
         self._ended = threading.Event()  # serve_forever does not run
         self._ended.set()
@@ -238,7 +242,12 @@ class WSGIServer:
             pipe.ask()
         return pipe
 
-    def _work(self, model: type[Worker], pipe: StopPipe, seat: Seat | None = None) -> None:
+    def _work(self, model: type[Worker], pipe: StopPipe) -> None:
+        self._make_worker(model, pipe, multiprocess=False)
+        assert self._worker is not None
+        self._worker.run()
+
+    def _make_worker(self, model: type[Worker], pipe: StopPipe, *, multiprocess: bool) -> None:
         config = self.config
         if self.app is None:
             assert self._load is not None
@@ -248,7 +257,7 @@ class WSGIServer:
             config,
             logs.Journal(self._access),
             multithread=model.multithread,
-            multiprocess=model.multiprocess or seat is not None,
+            multiprocess=model.multiprocess or multiprocess,
         )
         self._worker = model(
             context,
@@ -258,10 +267,6 @@ class WSGIServer:
             most=config.worker_connections,
             threads=config.threads,
         )
-        if seat is not None:
-            self._worker.pulse = seat.pulse
-            seat.ready()
-        self._worker.run()
 
     # -- a fleet of workers
 
@@ -276,13 +281,14 @@ class WSGIServer:
             self.app = self._load(self.config)
         with ExitStack() as stack:
             self._prepare(stack)
-            self._announce()
             if self.app is not None:
                 share_memory()
             supervisor = Supervisor(
                 self._fleet_settings(),
                 self._be_worker,
+                announce=self._announce,
                 reload=self._settings_anew,
+                undo=self._undo_settings,
                 reopen=self._reopen_logs,
                 last_call=self._close_sockets,
             )
@@ -322,6 +328,7 @@ class WSGIServer:
             except ConfigError:
                 self.config = before
                 raise
+            self._former = before
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if changed:
@@ -329,6 +336,11 @@ class WSGIServer:
         if self.config.preload:
             log.warning("SIGHUP: the application is preloaded: its code stays as it is")
         return self._fleet_settings()
+
+    def _undo_settings(self) -> None:
+        """The reload failed: workers that start from now on have the settings of before."""
+        self.config = self._former
+        self._reopen_logs()
 
     def _reopen_logs(self) -> None:
         try:
@@ -340,24 +352,35 @@ class WSGIServer:
 
     def _be_worker(self, seat: Seat) -> int:
         """What a worker does, in its own process."""
-        model = self._model()
-        with ExitStack() as stack:
-            pipe = self._may_be_stopped(stack)
-            stack.callback(self._close_sockets)
-            stack.callback(self._close_logs)
-            signal.signal(signal.SIGUSR1, lambda *_: self._reopen_logs())
-            stack.enter_context(
-                StopSignals(
-                    pipe,
-                    self.config.graceful_timeout,
-                    self._begin_to_stop,
-                    self._abandon,
-                    stop=(signal.SIGTERM,),
-                    quick=(signal.SIGQUIT,),
-                    patient=(RETIRE,),
+        try:
+            model = self._model()
+            with ExitStack() as stack:
+                pipe = self._may_be_stopped(stack)
+                stack.callback(self._close_sockets)
+                stack.callback(self._close_logs)
+                self._make_worker(model, pipe, multiprocess=True)
+                # After the application was imported, which may have handlers of its own.
+                signal.signal(signal.SIGUSR1, lambda *_: self._reopen_logs())
+                stack.enter_context(
+                    StopSignals(
+                        pipe,
+                        self.config.graceful_timeout,
+                        self._begin_to_stop,
+                        self._abandon,
+                        stop=(signal.SIGTERM,),
+                        quick=(signal.SIGQUIT,),
+                        patient=(RETIRE,),
+                        once=True,
+                    )
                 )
-            )
-            self._work(model, pipe, seat)
+                assert self._worker is not None
+                self._worker.pulse = seat.pulse
+                seat.pulse(0)
+                seat.ready()
+                self._worker.run()
+        except ConfigError as error:
+            log.error("%s", error)
+            return 2
         return 0
 
     def _begin_to_stop(self, patient: bool = False) -> None:

@@ -6,16 +6,17 @@ SIGALRM            only while stopping: the grace is over, so what did not finis
 SIGPIPE            ignored (Python's default): a client that leaves is an error of its socket
 
 The supervisor of a fleet
-SIGTERM            stop gracefully
+SIGTERM            stop gracefully; a second one ends at once
 SIGINT, SIGQUIT    end at once
 SIGHUP             read the settings anew and replace the workers, one after the other
 SIGTTIN, SIGTTOU   one worker more, one less
-SIGWINCH           no workers: they finish, and connections wait for SIGHUP or SIGTTIN
+SIGWINCH           no workers: they finish, and connections wait for SIGHUP or SIGTTIN; nothing
+                   where there is a terminal, which sends it when its window changes
 SIGUSR1            open the log files anew
 SIGCHLD            a worker ended
 
 A worker of a fleet
-SIGTERM            stop gracefully, as above; also sent by the kernel when the supervisor is gone
+SIGTERM            stop gracefully, once; also sent by the kernel when the supervisor is gone
 SIGUSR2            the same, patiently: another worker takes over, so idle clients need not hurry
 SIGQUIT            end at once
 SIGUSR1            open the log files anew
@@ -76,6 +77,8 @@ class StopSignals:
 
     :param begin: with whether it may be patient. :param stop: the stop signals. :param quick: those
         that do at once what a second one does. :param patient: those that begin it patiently.
+    :param once: a second stop signal changes nothing: a supervisor's and that to its whole group
+        may both arrive.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class StopSignals:
         stop: Iterable[signal.Signals] = _STOP,
         quick: Iterable[signal.Signals] = (),
         patient: Iterable[signal.Signals] = (),
+        once: bool = False,
     ) -> None:
         self._pipe = pipe
         self._grace = grace
@@ -96,6 +100,7 @@ class StopSignals:
         self._stop = tuple(stop)
         self._quick = tuple(quick)
         self._patient = tuple(patient)
+        self._once = once
         self._patiently = False  # the last time it was asked to stop
         self._before: dict[signal.Signals, Any] = {}
 
@@ -115,6 +120,8 @@ class StopSignals:
         # Logging may fail or block in a handler, so it comes last.
         name = signal.Signals(number).name
         asked = self._pipe.asked and not self._patiently
+        if asked and self._once and number not in self._quick:
+            return
         if number in self._quick or (asked and number not in self._patient):
             again = " again" if asked else ""
             self._at_once()

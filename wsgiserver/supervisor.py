@@ -7,6 +7,7 @@ tells of its death; and one that it is leashed to (see `signals.terminate_at_end
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -17,7 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import FrameType
 from typing import Final, NamedTuple, NoReturn
@@ -35,7 +36,7 @@ _HANDLED: Final[tuple[signal.Signals, ...]] = tuple(
     getattr(signal, name)
     for name in (
         *("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"),
-        *("SIGTTIN", "SIGTTOU", "SIGWINCH", "SIGUSR1", "SIGCHLD"),
+        *("SIGTTIN", "SIGTTOU", "SIGWINCH", "SIGUSR1", "SIGUSR2", "SIGCHLD"),
     )
     if hasattr(signal, name)  # Windows can import this, not run it
 )
@@ -95,14 +96,20 @@ class _Hand:
     leash: int
     most_requests: float
     ours: Reason | None = None  # what it was killed for
+    is_ready: bool = False
 
 
 class Supervisor:
     """See the module.
 
-    settings: of now. work: what a worker does, in its own process, until it is told to finish; its
-    result is the exit status. reload: reads the settings anew; ValueError has the line that tells
-    why it cannot. reopen: opens the log files anew. last_call: closes the listening sockets here.
+    settings: of now.
+    work: what a worker does, in its own process, until it is told to finish; its result is the
+        exit status.
+    announce: called when signals are heeded.
+    reload: reads the settings anew; ValueError has the line that tells why it cannot.
+    undo: goes back to the settings before that.
+    reopen: opens the log files anew.
+    last_call: closes the listening sockets here.
     """
 
     def __init__(
@@ -110,13 +117,17 @@ class Supervisor:
         settings: Settings,
         work: Callable[[Seat], int],
         *,
+        announce: Callable[[], None],
         reload: Callable[[], Settings],
+        undo: Callable[[], None],
         reopen: Callable[[], None],
         last_call: Callable[[], None],
     ) -> None:
-        self._settings = settings
+        self._settings = self._former = settings
         self._work = work
+        self._announce = announce
         self._reload = reload
+        self._undo = undo
         self._reopen = reopen
         self._last_call = last_call
         self._fleet = Fleet(settings.workers, settings.limits)
@@ -132,6 +143,7 @@ class Supervisor:
     def run(self) -> int:
         """Until the fleet has ended; its exit status."""
         with self._signals():
+            self._announce()
             self._tell(plans.Tick())
             while self._status is None:
                 self._turn()
@@ -156,48 +168,72 @@ class Supervisor:
 
     def _tell(self, event: plans.Event) -> None:
         """Let the plan decide, and do what it decides."""
-        self._fleet, actions = plans.plan(self._fleet, event, monotonic())
-        for action in actions:
-            self._do(action)
+        events = [event]
+        if self._fleet.limits.heartbeat:
+            ready = self._fleet.those(State.READY)
+            rows = ((each.id, self._board.read(self._hands[each.id].row).beat) for each in ready)
+            events.insert(0, plans.Beats(tuple(row for row in rows if row[1])))
+        for each in events:
+            self._fleet, actions = plans.plan(self._fleet, each, monotonic())
+            for action in actions:
+                self._do(action)
 
     def _signalled(self, number: int) -> None:
         match number:
             case signal.SIGCHLD:
                 self._reap()
             case signal.SIGTERM:
-                log.info("SIGTERM: stopping")
-                self._tell(plans.Stop())
+                again = self._fleet.stopping is not None
+                log.info("SIGTERM%s", " again: ending at once" if again else ": stopping")
+                self._stop(Reason.QUICK if again else Reason.STOP)
             case signal.SIGINT | signal.SIGQUIT:
                 log.info("%s: ending at once", signal.Signals(number).name)
-                self._tell(plans.Stop(Reason.QUICK))
+                self._stop(Reason.QUICK)
             case signal.SIGHUP:
                 self._reload_asked()
             case signal.SIGTTIN | signal.SIGTTOU:
                 step = 1 if number == signal.SIGTTIN else -1
-                wanted = max(1, self._fleet.wanted + step)
+                # After SIGWINCH either of them brings back as many as the settings say.
+                now = self._fleet.wanted
+                wanted = max(1, now + step) if now else self._settings.workers
                 log.info("%s: %s", signal.Signals(number).name, _workers(wanted))
                 self._tell(plans.Scale(wanted))
             case signal.SIGWINCH:
-                log.info("SIGWINCH: no workers until SIGHUP or SIGTTIN")
-                self._tell(plans.Scale(0))
+                if not has_terminal():
+                    log.info("SIGWINCH: no workers until SIGHUP or SIGTTIN")
+                    self._tell(plans.Scale(0))
             case signal.SIGUSR1:
                 self._reopen()
                 for hand in self._hands.values():
                     self._send(hand, signal.SIGUSR1)
 
+    def _stop(self, how: Reason) -> None:
+        self._last_call()
+        self._tell(plans.Stop(how))
+
     def _reload_asked(self) -> None:
         try:
-            self._settings = self._reload()
+            settings = self._reload()
         except ValueError as error:
             log.error("SIGHUP: %s; the settings stay as they are, nothing is replaced", error)
             return
+        if not self._fleet.reloading:
+            self._former = self._settings._replace(workers=self._fleet.wanted or settings.workers)
+        self._settings = settings
         log.info("SIGHUP: replacing %s", _workers(len(self._fleet.those(State.READY))))
         self._tell(plans.Reload(self._settings.workers, self._settings.limits))
 
     def _reported(self, report: int) -> None:
         number = self._by_report[report]
-        if os.read(report, 16):
-            log.info("worker %d (pid %d) serves", number, self._hands[number].pid)
+        try:
+            said = os.read(report, 16)
+        except BlockingIOError:
+            return  # another worker's, which got the same descriptor since
+        if said:
+            member = self._fleet.member(number)
+            if member is not None and member.state is State.BOOTING:
+                log.info("worker %d (pid %d) serves", number, self._hands[number].pid)
+            self._hands[number].is_ready = True
             self._tell(plans.Ready(number))
         else:  # it is gone; SIGCHLD comes
             self._close_report(self._hands[number])
@@ -248,15 +284,13 @@ class Supervisor:
     @property
     def _looks(self) -> bool:
         settings = self._settings
-        return bool(settings.max_requests or settings.max_rss or settings.limits.heartbeat)
+        return bool(settings.max_requests or settings.max_rss)
 
     def _look(self) -> None:
         self._look_again = monotonic() + _LOOK
         for member in self._fleet.those(State.READY):
             hand = self._hands[member.id]
             row = self._board.read(hand.row)
-            if row.beat > member.beat:
-                self._tell(plans.Beat(member.id, row.beat))
             if row.served >= hand.most_requests:
                 self._tell(plans.Retire(member.id, Reason.REQUESTS))
             elif self._settings.max_rss and resident(hand.pid) > self._settings.max_rss:
@@ -271,9 +305,9 @@ class Supervisor:
             case plans.Finish(number, why):
                 hand = self._hands[number]
                 log.info("worker %d (pid %d) %s", number, hand.pid, why.value)
-                if why is Reason.STOP:
-                    self._last_call()
-                self._send(hand, signal.SIGTERM if why is Reason.STOP else RETIRE)
+                # One that still starts has no requests, and ends by SIGTERM at once.
+                patient = hand.is_ready and why is not Reason.STOP
+                self._send(hand, RETIRE if patient else signal.SIGTERM)
             case plans.Kill(number, why):
                 hand = self._hands[number]
                 hand.ours = why
@@ -282,6 +316,10 @@ class Supervisor:
                 log.info("reloaded: all workers are new ones")
             case plans.Reloaded(False):
                 log.error("not reloaded: the new workers do not come up, the old ones serve on")
+                self._undo()
+                self._settings = self._former
+                wanted, limits = self._former.workers, self._former.limits
+                self._fleet = replace(self._fleet, wanted=wanted, limits=limits)
             case plans.Exit(status):
                 self._status = status
 
@@ -301,6 +339,7 @@ class Supervisor:
         fds: list[int] = []
         try:
             fds += [*os.pipe(), *os.pipe()]
+            os.set_blocking(fds[0], False)
             pid = self._forked(number, row, fds)
         except OSError:
             self._board.give_back(row)
@@ -322,8 +361,7 @@ class Supervisor:
         """The pid of a new process that is this worker."""
         report, report_end, leash_end, leash = fds
         seat = Seat(number, self._board, row, report_end, leash_end)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         # Until the worker has handlers of its own, ours would run in it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         try:
@@ -340,21 +378,22 @@ class Supervisor:
         try:
             signal.set_wakeup_fd(-1)
             for number in _HANDLED:
-                ignored = number in (signal.SIGINT, signal.SIGHUP)
-                signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+                # Until the worker is ready these two end it; not SIG_IGN, which programs that it
+                # starts would inherit.
+                ends = number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
+                signal.signal(number, signal.SIG_DFL if ends else _seen)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for fd in (*ours, self._wakeup, self._wakeup_end, *self._descriptors()):
                 os.close(fd)
             seat.take()
             status = self._work(seat)
+            atexit._run_exitfuncs()  # as a process without fork does
         except SystemExit as error:  # the application may end its process while it is imported
             status = error.code if isinstance(error.code, int) else _WORKER_FAILED
         except BaseException:
             traceback.print_exc()
         finally:
-            with suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
+            _flush()
             os._exit(status)
 
     def _descriptors(self) -> Iterator[int]:
@@ -384,6 +423,22 @@ class Supervisor:
             os.close(self._wakeup)
             os.close(self._wakeup_end)
             self._board.close()
+
+
+def _flush() -> None:
+    """What is buffered belongs to this process; there may be no streams."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _workers(count: int) -> str:

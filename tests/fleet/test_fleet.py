@@ -193,7 +193,7 @@ def test_a_fleet_that_cannot_start(
 def test_a_start_that_takes_too_long(fleet: Callable[..., Command], code: Path) -> None:
     code.write_text("import time; time.sleep(60)\n")
     server = fleet("--boot-timeout", "300ms")
-    assert server.process.wait(TIMEOUT) == 1
+    assert server.process.wait(TIMEOUT) == 4
     server.log.close()
     assert "was killed: it did not become ready in time" in server.log.text
 
@@ -215,6 +215,70 @@ def test_the_stop(fleet: Callable[..., Command], number: signal.Signals) -> None
         assert server.process.wait(TIMEOUT) == 0
         assert not any(map(lives, pids))
         assert "stopped" in server.log.text
+
+
+def test_the_stop_of_the_whole_group(fleet: Callable[..., Command]) -> None:
+    """As systemd does: the workers hear of it twice, from it and from their supervisor."""
+    with fleet() as server:
+        for each in (1, 2):
+            ready(server, each)
+        with server.connect() as wire:
+            wire.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.2)
+            os.killpg(server.process.pid, signal.SIGTERM)
+            assert wire.reply().status == 200
+        assert server.process.wait(TIMEOUT) == 0
+
+
+def test_a_second_stop_is_quick(fleet: Callable[..., Command]) -> None:
+    with fleet("-w", "1") as server:
+        first = ready(server, 1)
+        with server.connect() as wire:
+            wire.send(b"GET /stuck HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.2)
+            send(server, signal.SIGTERM)
+            server.log.wait_for("is told to finish")
+            send(server, signal.SIGTERM)
+            assert server.process.wait(TIMEOUT) == 0
+        assert not lives(first)
+
+
+def test_signals_while_the_first_worker_starts(fleet: Callable[..., Command], code: Path) -> None:
+    code.write_text(f"import time; time.sleep(0.5)\n{APP}")
+    with fleet("-w", "1") as server:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
+            send(server, number)
+            time.sleep(0.05)
+        ready(server, 1)
+        assert ask(server)
+
+
+def test_a_failed_reload_leaves_the_settings(code: Path, tmp_path: Path) -> None:
+    """Also for a worker that is replaced later."""
+    config = tmp_path / "own.toml"
+    config.write_text('workers = 1\napp = "shop:app"\nworker_model = "epoll"\n')
+    with Command("--config", str(config), "--pythonpath", str(tmp_path)) as server:
+        server.faulty = True
+        first = ready(server, 1)
+        config.write_text('workers = 1\napp = "nosuch:app"\n')
+        send(server, signal.SIGHUP)
+        server.log.wait_for("not reloaded")
+        os.kill(first, signal.SIGKILL)
+        ready(server, 3)
+        assert ask(server).startswith("one ")
+
+
+def test_a_reload_after_a_change_of_the_folder(tmp_path: Path, code: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    code.rename(inner / "shop.py")
+    (tmp_path / "wsgiserver.toml").write_text('workers = 1\napp = "shop:app"\nchdir = "inner"\n')
+    with Command(cwd=tmp_path) as server:
+        ready(server, 1)
+        send(server, signal.SIGHUP)
+        ready(server, 2)
+        server.log.wait_for("reloaded")
+        assert ask(server).startswith("one ")
 
 
 def test_workers_end_with_their_supervisor(fleet: Callable[..., Command]) -> None:

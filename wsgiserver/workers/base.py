@@ -229,6 +229,9 @@ class Blocking(Worker):
         finally:
             driving.close(conn, sock)
 
+    def glanced(self) -> None:
+        """Nothing came for a moment; called where a connection waits."""
+
     def give_way(self) -> None:
         """A turn ended and the next one could begin at once: let others have theirs."""
 
@@ -264,6 +267,7 @@ class Blocking(Worker):
         while not (ready := [fd for fd, _ in poll.poll(_glance(until) * 1000)]):
             if monotonic() >= until:
                 break
+            self.glanced()
         if self.stop_fd in ready:
             self.begin_to_stop()
         return ready

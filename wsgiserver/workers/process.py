@@ -65,6 +65,7 @@ class ProcessWorker(Blocking):
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         self._children.add(pid)
+        self.context.served += 1  # connections: the requests are counted in the child
         sock.close()
 
     def _live(self, sock: socket.socket, conn: Connection) -> None:

@@ -24,6 +24,11 @@ class SingleWorker(Blocking):
         """See `Blocking`."""
         self.serve(sock, conn)
 
+    def glanced(self) -> None:
+        """See `Blocking`: this is where the loop of this worker comes round."""
+        if self.pulse is not None:
+            self.pulse(self.context.served)
+
     def wait_for(self, conn: Connection, sock: socket.socket) -> None:
         """As `Blocking`, but with an eye on the listeners while there is no request."""
         if conn.drained or not (conn.idle or conn.fresh):
