@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import closing
 
 import pytest
@@ -14,7 +15,9 @@ def test_a_child_tells() -> None:
     with closing(Scoreboard()) as board:
         rows = [board.take(), board.take()]
         assert board.read(rows[0]) == (0, 0)
-        pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads
+            pid = os.fork()
         if pid == 0:
             board.write(rows[0], 12.5, 3)
             os._exit(0)
