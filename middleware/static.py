@@ -40,7 +40,8 @@ log: Final = logging.getLogger("wsgiserver.static")
 _ALLOW: Final = ("Allow", "GET, HEAD, OPTIONS")
 _READING: Final = frozenset({"GET", "HEAD"})
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
-_TRIES: Final = 4
+# A file that is replaced again and again, as fast as can be, is still found whole at one of these.
+_TRIES: Final = 50
 _DEEPEST_ERROR_PAGE: Final = 16
 _HTML: Final = "text/html; charset=utf-8"
 _MOST_MOUNTS: Final = 8
