@@ -45,7 +45,6 @@ class Reason(Enum):
     REQUESTS = "is replaced: it has answered its number of requests"
     LIFETIME = "is replaced: it has reached its age"
     MEMORY = "is replaced: it has grown too large"
-    STUCK = "is replaced: the application does not come back"
     SURPLUS = "is not wanted any more"
     STOP = "is told to finish: the server stops"
     QUICK = "is ended: the server stops at once"

@@ -340,7 +340,10 @@ class WSGIServer:
     def _undo_settings(self) -> None:
         """The reload failed: workers that start from now on have the settings of before."""
         self.config = self._former
-        self._reopen_logs()
+        try:
+            self._open_logs()
+        except ConfigError as error:
+            log.error("the logs stay as they are: %s", error)
 
     def _reopen_logs(self) -> None:
         try:

@@ -58,8 +58,7 @@ class Settings(NamedTuple):
 class Seat:
     """A worker's place in the fleet, as the worker sees it."""
 
-    def __init__(self, number: int, board: Scoreboard, row: int, report: int, leash: int) -> None:
-        self.number = number
+    def __init__(self, board: Scoreboard, row: int, report: int, leash: int) -> None:
         self._board = board
         self._row = row
         self._report = report
@@ -340,7 +339,7 @@ class Supervisor:
         try:
             fds += [*os.pipe(), *os.pipe()]
             os.set_blocking(fds[0], False)
-            pid = self._forked(number, row, fds)
+            pid = self._forked(row, fds)
         except OSError:
             self._board.give_back(row)
             for fd in fds:
@@ -357,10 +356,10 @@ class Supervisor:
         self._poll.register(report, select.POLLIN)
         log.debug("worker %d (pid %d) starts", number, pid)
 
-    def _forked(self, number: int, row: int, fds: Sequence[int]) -> int:
-        """The pid of a new process that is this worker."""
+    def _forked(self, row: int, fds: Sequence[int]) -> int:
+        """The pid of a new process that is a worker."""
         report, report_end, leash_end, leash = fds
-        seat = Seat(number, self._board, row, report_end, leash_end)
+        seat = Seat(self._board, row, report_end, leash_end)
         _flush()
         # Until the worker has handlers of its own, ours would run in it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
